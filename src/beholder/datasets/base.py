@@ -1,0 +1,80 @@
+"""The one form that every dataset reader gives: raters, images, ratings, choices, groups, all as arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from beholder.profile import Profile
+from beholder.scale import Scale
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Ratings of many raters.
+
+    Args:
+        name: of the dataset, for tables.
+        scale: the scale of every score.
+        raters: [n_raters] ids.
+        profiles: [n_raters], in the order of `raters`; an empty profile where nothing is known.
+        images: [n_images] paths that can be opened.
+        image_ids: [n_images] the ids the dataset's own tables use (for folder datasets: path relative to images/).
+        groups: [n_images] group names; a group never straddles a train/test split. One image = its own group where unknown.
+        rating_rater, rating_image: [n_ratings] int, indices into `raters` and `images`.
+        rating_score: [n_ratings] float64 on `scale`. Rows keep the order of the file; one row per (rater, image).
+        choice_rater, choice_chosen, choice_other: [n_choices] int, indices.
+        choice_role: [n_choices] "", "support" or "query".
+        licence, citation: as the dataset's makers give them.
+        notes: what was noticed while reading (skipped rows, missing images), one sentence each.
+    """
+
+    name: str
+    scale: Scale
+    raters: tuple[str, ...]
+    profiles: tuple[Profile, ...]
+    images: tuple[Path, ...]
+    image_ids: tuple[str, ...]
+    groups: tuple[str, ...]
+    rating_rater: np.ndarray
+    rating_image: np.ndarray
+    rating_score: np.ndarray
+    choice_rater: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    choice_chosen: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    choice_other: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    choice_role: tuple[str, ...] = ()
+    licence: str = ""
+    citation: str = ""
+    notes: tuple[str, ...] = ()
+
+    def rows(self, keep: np.ndarray | Sequence[int]) -> Dataset:
+        """The same dataset with only these rating rows (boolean mask or indices, order kept as given) and no choices.
+
+        Raters and images keep their indices, so that rows of two such parts can be compared; use `used_raters` and
+        `used_images` for those that still have ratings.
+        """
+        keep = np.asarray(keep)
+        empty = np.zeros(0, dtype=np.int64)
+        return replace(
+            self,
+            rating_rater=self.rating_rater[keep],
+            rating_image=self.rating_image[keep],
+            rating_score=self.rating_score[keep],
+            choice_rater=empty,
+            choice_chosen=empty,
+            choice_other=empty,
+            choice_role=(),
+        )
+
+    @property
+    def used_raters(self) -> np.ndarray:
+        """Indices of the raters that have a rating, ascending."""
+        return np.unique(self.rating_rater)
+
+    @property
+    def used_images(self) -> np.ndarray:
+        """Indices of the images that have a rating, ascending."""
+        return np.unique(self.rating_image)

@@ -1,0 +1,64 @@
+"""What every scorer is: images + rater in, predictions with intervals out."""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Protocol
+
+import numpy as np
+
+from beholder.prediction import Predictions
+from beholder.rater import Rater
+
+if TYPE_CHECKING:
+    from beholder.datasets.base import Dataset
+
+COVERAGE = 0.90  # every interval of every scorer aims at this share
+
+
+class FeatureSource(Protocol):
+    """Gives the features of images; hides encoder, store and cache (see `beholder.features`)."""
+
+    dim: int
+    key: str  # encoder, revision, layers, preprocessing: features of different keys must not be mixed
+
+    def __call__(self, images: Sequence[str | os.PathLike]) -> np.ndarray:
+        """[n, dim] float32, in the order of `images`. Raises `UnreadableImage` if one cannot be read."""
+
+
+class Scorer(ABC):
+    """Predicts how much a rater will like images.
+
+    Attributes:
+        name: as in `beholder.load(name)` and in the column `scorer`.
+        version: changes whenever the same input may give another score.
+        uses_ratings, uses_profile: whether those of the rater change the answer.
+    """
+
+    name: ClassVar[str]
+    uses_ratings: ClassVar[bool] = True
+    uses_profile: ClassVar[bool] = False
+    version: str = "0"
+
+    @abstractmethod
+    def predict(self, images: Sequence[str | os.PathLike], rater: Rater) -> Predictions:
+        """Expected ratings with 90 % intervals on the rater's own scale, in the order of `images`.
+
+        Ratings and choices of `rater` name images by paths that can be read as given (resolve them first). The answer for an
+        image depends neither on the other images nor on their order.
+        """
+
+    @abstractmethod
+    def fit(self, train: Dataset) -> Scorer:
+        """Learn from other raters: `train` holds only rows that may be used. Returns self."""
+
+    def predict_many(self, requests: Sequence[tuple[Sequence[str], Rater]]) -> list[Predictions]:
+        """Several raters at once; scorers override it where sharing work between raters pays."""
+        return [self.predict(images, rater) for images, rater in requests]
+
+    def save_pretrained(self, folder: str | os.PathLike) -> Path:
+        """Write config.json, safetensors and a model card into `folder`."""
+        raise TypeError(f"{self.name} has nothing trained to save")
