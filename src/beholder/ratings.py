@@ -247,11 +247,14 @@ def read_table(path: str | os.PathLike, *, what: str) -> list[dict[str, str]]:
 
 
 def write_table(path: str | os.PathLike, rows: Iterable[Mapping[str, object]], *, columns: Sequence[str]) -> None:
-    """Write UTF-8 CSV through a temporary file, so that a full disk or an interruption never leaves half a file."""
+    """Write UTF-8 CSV through a temporary file, so that a full disk or an interruption never leaves half a file.
+
+    File names that are not UTF-8 are written byte for byte.
+    """
     path = Path(path)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        with partial.open("w", encoding="utf-8", newline="") as file:
+        with partial.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
             writer = csv.DictWriter(file, fieldnames=list(columns), extrasaction="ignore", lineterminator="\n")
             writer.writeheader()
             writer.writerows(rows)

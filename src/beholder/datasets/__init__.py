@@ -1,0 +1,60 @@
+"""Readers of public datasets and of one's own folder; all give `datasets.base.Dataset`."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import os
+from typing import TYPE_CHECKING
+
+from beholder.errors import BeholderError
+
+if TYPE_CHECKING:
+    from beholder.datasets.base import Dataset
+    from beholder.datasets.checks import Finding
+
+# name -> module:function; the function takes the folder and gives a Dataset
+READERS = {
+    "folder": "beholder.datasets.folder:read_folder",
+    "oasis-beauty": "beholder.datasets.oasis:read_oasis",
+}
+
+
+def names() -> list[str]:
+    """The datasets that `read` knows."""
+    return sorted(READERS)
+
+
+def read(name: str, root: str | os.PathLike) -> Dataset:
+    """Read a dataset from the folder that holds its files.
+
+    Args:
+        name: one of `names()`; "folder" is anyone's own data.
+        root: the folder.
+
+    Raises:
+        BeholderError: no such dataset, or its files are missing or wrong; says which and what to do.
+    """
+    module, _, function = READERS[known(name)].partition(":")
+    return getattr(importlib.import_module(module), function)(root)
+
+
+def check(name: str, root: str | os.PathLike) -> list[Finding]:
+    """What is wrong or odd with a dataset's files, worst first; reading nothing but those files.
+
+    Raises:
+        BeholderError: no such dataset. Wrong files do not raise: they are findings.
+    """
+    from beholder.datasets.checks import check_files
+
+    return check_files(known(name), root)
+
+
+def known(name: str) -> str:
+    """`name` as `READERS` spells it."""
+    spelled = str(name).strip().lower().replace("_", "-")
+    if spelled in READERS:
+        return spelled
+    close = difflib.get_close_matches(spelled, READERS, n=1)
+    hint = f"did you mean {close[0]}? " if close else ""
+    raise BeholderError(f"there is no dataset {name!r}: {hint}Known are {', '.join(names())}; your own data is read by folder")

@@ -1,0 +1,54 @@
+"""beholder explain IMAGE --rater NAME"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from beholder.cli import options
+from beholder.cli.output import print_json, show_table
+from beholder.cli.people import who
+
+PARTS = {
+    "everybody": "what everybody likes about it",
+    "crowd": "what everybody likes about it",
+    "profile": "what people with this profile like",
+    "severity": "how generous this rater is",
+    "taste": "what this rater's own ratings say",
+}
+
+
+def explain(
+    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="A photograph.", show_default=False)],
+    profile: options.ProfileFile = None,
+    rater: options.RaterName = None,
+    ratings: options.RatingsFile = None,
+    scale: options.ScaleText = None,
+    scorer: options.ScorerName = "taste",
+    weights: options.WeightsFolder = None,
+    encoder: options.EncoderName = "efficientnet-lite0",
+    as_json: options.AsJson = False,
+) -> None:
+    """Why this person should like a photograph so much: the parts of the score, and the rated photographs that count most."""
+    someone = who(rater=rater, profile=profile, ratings=ratings, scale=scale)
+    from beholder.scorers import load
+
+    with load(scorer, weights=weights, encoder=encoder) as eye:
+        why = eye.explain(image, rater=someone.rater, look_in=someone.look_in)
+        name, version = eye.scorer.name, eye.scorer.version
+    scale_of = someone.rater.scale
+    parts = {part: round(float(value), 4) for part, value in why.parts.items()}
+    influences = [(str(other), round(float(value), 4)) for other, value in why.influences]
+    if as_json:
+        numbers = {"score": round(float(why.score), 4), "low": round(float(why.low), 4), "high": round(float(why.high), 4)}
+        listed = [{"image": other, "contribution": value} for other, value in influences]
+        print_json({"image": str(image)} | numbers | {"scale": str(scale_of), "scorer": name, "version": version, "parts": parts, "influences": listed})
+        return
+    title = f"{image}: {why.score:.2f} ({why.low:.2f} to {why.high:.2f}) on {scale_of}; {name} {version}"
+    rows = [[f"{value:+.2f}", part, PARTS.get(part, "")] for part, value in parts.items()]
+    show_table([*rows, [f"{sum(parts.values()):.2f}", "together", ""]], columns=["points", "part", ""], title=title, right=["points"])
+    if influences:
+        print()
+        show_table([[f"{value:+.2f}", other] for other, value in influences], columns=["points", "because of your rating of"], right=["points"])

@@ -1,0 +1,43 @@
+"""Options that several verbs share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Paths = Annotated[list[Path], typer.Argument(metavar="PATH...", help="Photographs, and folders that hold some at any depth.", show_default=False)]
+ProfileFile = Annotated[
+    Path | None,
+    typer.Option("--profile", metavar="FILE.toml", help="Who the rater is: age, interests, Big Five, ...", show_default=False),
+]
+RaterName = Annotated[
+    str | None,
+    typer.Option("--rater", metavar="NAME", help="A rater you keep (see beholder raters), or one that the ratings file names."),
+]
+RatingsFile = Annotated[
+    Path | None,
+    typer.Option("--ratings", metavar="FILE.csv", help="Ratings (image, score) or choices (left, right, chosen) to add, for this run."),
+]
+ScaleText = Annotated[
+    str | None,
+    typer.Option("--scale", metavar="LOW-HIGH", help="Scale of the scores, such as 1-5 or 0-100/0 (continuous).", show_default="1-5"),
+]
+ScorerName = Annotated[str, typer.Option("--scorer", metavar="NAME", help="taste, population, linear-hidden, or your own module:Class.")]
+WeightsFolder = Annotated[
+    Path | None,
+    typer.Option("--weights", metavar="DIR", help="What beholder train wrote.", show_default="those in the package"),
+]
+EncoderName = Annotated[
+    str, typer.Option("--encoder", metavar="NAME", help="efficientnet-lite0, or a folder or hub repository of CLIP, SigLIP or DINO.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead.")]
+OutFile = Annotated[
+    Path | None,
+    typer.Option("--out", metavar="FILE.csv", help="Write all rows there.", show_default=False),
+]
+SheetFile = Annotated[
+    Path | None,
+    typer.Option("--contact-sheet", metavar="FILE.html", help="Write a page with the photographs there.", show_default=False),
+]

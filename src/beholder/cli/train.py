@@ -1,0 +1,47 @@
+"""beholder train SCORER --data DIR --out DIR"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from beholder.cli import options
+from beholder.cli.output import note, print_json, progress_bar
+
+
+def train(
+    scorer: Annotated[str, typer.Argument(metavar="SCORER", help="taste, population, or your own module:Class.", show_default=False)],
+    data: Annotated[Path, typer.Option("--data", metavar="DIR", help="The folder of the dataset.", show_default=False)],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the weights go.", show_default=False)],
+    dataset: Annotated[str, typer.Option("--dataset", metavar="NAME", help="How the folder is read: folder, oasis-beauty.")] = "folder",
+    encoder: options.EncoderName = "efficientnet-lite0",
+    as_json: options.AsJson = False,
+) -> None:
+    """Let a scorer learn from the ratings of many people; rank --weights DIR uses what it learned."""
+    from beholder import scorers
+    from beholder.datasets import read
+    from beholder.engine.source import Features
+    from beholder.errors import BeholderError
+    from beholder.eye import Eye
+
+    cls = scorers.scorer_class(scorer)
+    if getattr(cls, "from_pretrained", None) is None:
+        raise BeholderError(f"{cls.name} learns from each rater alone, so there is nothing to train: use it as it is")
+    ratings = read(dataset, data)
+    for line in ratings.notes:
+        note(line)
+    features = Features(scorers.load_encoder(encoder), layers=scorers.feature_layers(scorer, encoder=encoder))
+    with Eye(scorers.make(scorer, features=features, trained=False), features=features) as eye:
+        with progress_bar("looking at photographs") as progress:
+            eye.fit(ratings, progress=progress)
+        folder = eye.save_pretrained(out)
+        name, version = eye.scorer.name, eye.scorer.version
+    summary = {"scorer": name, "version": version, "dataset": ratings.name, "raters": len(ratings.used_raters), "images": len(ratings.used_images)}
+    summary |= {"ratings": len(ratings.rating_score), "out": str(folder or out)}
+    if as_json:
+        print_json(summary)
+    else:
+        print(f"{name} {version}: learned from {summary['ratings']} ratings of {summary['images']} images by {summary['raters']} raters")
+        print(f"use it:  beholder rank PATH... --scorer {name} --weights {out}")

@@ -1,0 +1,342 @@
+"""How good predictions are: per rater, then averaged over raters, with intervals from a bootstrap over raters.
+
+One query set (one rater in one fold) is a `unit`. Every measure is computed per unit, averaged over the units of a rater, then over
+raters. A correlation that is not defined (constant predictions or ratings) counts as 0 and is counted; the mean over the defined ones
+stands beside it. `personal_r` is the exception: one correlation over all query pairs, see `two_way_residuals`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from beholder.evaluation.resampling import interval, resampled_means, resampled_sums
+
+DIGITS = 9  # predictions nearer than 1e-9 are ties: rounding errors are no opinion
+DRAWS = 2000
+
+# name -> (label, True if higher is better; None if neither)
+METRICS: dict[str, tuple[str, bool | None]] = {
+    "srocc": ("SROCC", True),
+    "plcc": ("PLCC", True),
+    "personal_r": ("personal r", True),
+    "personal_r_rater_means_kept": ("personal r (rater means kept)", True),
+    "pairwise": ("pairwise accuracy", True),
+    "pairwise_within_group": ("pairwise accuracy within image groups", True),
+    "choice_accuracy": ("choice accuracy", True),
+    "mae": ("MAE", False),
+    "r2": ("R2", True),
+    "coverage": ("90 % interval covers", None),
+    "width": ("90 % interval width", False),
+}
+CORRELATIONS = ("srocc", "plcc", "personal_r", "personal_r_rater_means_kept")
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Predictions next to the truth, one row per query rating.
+
+    Args:
+        fold: [n] int; residuals for personal r are taken within a fold, because other folds were predicted by another fit.
+        rater, image: [n] int.
+        truth: [n] float64, the ratings.
+        score, low, high: [n] float64, predictions on the same scale; nan where there is none (such rows are dropped and counted).
+        group: [n] int, image group; only pairs within it count for `pairwise_within_group`. Empty: that measure is left out.
+        choice_fold, choice_rater: [m] int, query choices.
+        choice_chosen, choice_other: [m] float64, predicted scores of the two images.
+    """
+
+    fold: np.ndarray
+    rater: np.ndarray
+    image: np.ndarray
+    truth: np.ndarray
+    score: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    group: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    choice_fold: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    choice_rater: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    choice_chosen: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    choice_other: np.ndarray = field(default_factory=lambda: np.zeros(0))
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """One number of a results table.
+
+    Args:
+        value: the mean over raters (undefined correlations counting 0); nan if no rater has one.
+        low, high: 95 % bootstrap interval over raters.
+        n_undefined: units (query sets) without a defined value.
+        defined_only: the mean without those.
+    """
+
+    value: float
+    low: float
+    high: float
+    n_undefined: int = 0
+    defined_only: float = float("nan")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Everything measured on one set of `Answers`.
+
+    Args:
+        estimates: measure -> estimate; measures that do not apply are absent.
+        raters: [r] int, the raters evaluated, ascending.
+        per_rater: measure -> [r] float64, nan where undefined (correlations: before counting as 0).
+        draws: measure -> [draws] float64 bootstrap values; the same resampled raters for every evaluation of the same raters.
+        n_answers: query ratings used.
+        n_dropped: query ratings or choices without a prediction.
+    """
+
+    estimates: dict[str, Estimate]
+    raters: np.ndarray
+    per_rater: dict[str, np.ndarray]
+    draws: dict[str, np.ndarray]
+    n_answers: int
+    n_dropped: int
+
+
+def evaluate(answers: Answers, *, margin: float = 0.0, draws: int = DRAWS, seed: int = 0) -> Evaluation:
+    """All measures of `METRICS` that apply.
+
+    Args:
+        answers: predictions and truth.
+        margin: pairwise accuracy uses pairs of a unit whose true scores differ by more than this (in scores).
+        draws: bootstrap resamples of the raters.
+        seed: of the bootstrap.
+    """
+    usable = np.isfinite(answers.score)
+    usable_choices = np.isfinite(answers.choice_chosen) & np.isfinite(answers.choice_other)
+    n_dropped = int((~usable).sum() + (~usable_choices).sum())
+    answers = _kept(answers, usable, usable_choices)
+    raters = np.unique(np.concatenate([answers.rater, answers.choice_rater]))
+    estimates: dict[str, Estimate] = {}
+    per_rater: dict[str, np.ndarray] = {}
+    samples: dict[str, np.ndarray] = {}
+
+    def add(name: str, values: np.ndarray, unit_rater: np.ndarray) -> None:
+        zero_filled = name in CORRELATIONS
+        defined = np.isfinite(values)
+        place = np.searchsorted(raters, unit_rater)
+        mean_defined = _mean_by(place[defined], values[defined], size=len(raters))
+        filled = _mean_by(place, np.where(defined, values, 0.0), size=len(raters)) if zero_filled else mean_defined
+        per_rater[name] = mean_defined
+        samples[name] = resampled_means(filled, draws=draws, seed=seed)
+        estimates[name] = Estimate(
+            value=_nanmean(filled),
+            **interval(samples[name]),
+            n_undefined=int((~defined).sum()),
+            defined_only=_nanmean(mean_defined),
+        )
+
+    if len(answers.rater):
+        unit, unit_rater = _units(answers.fold, answers.rater)
+        n_units = len(unit_rater)
+        truth, score = answers.truth, np.round(answers.score, DIGITS)
+        add("srocc", correlations(unit, average_ranks(unit, truth), average_ranks(unit, score), size=n_units), unit_rater)
+        add("plcc", correlations(unit, truth, score, size=n_units), unit_rater)
+        add("mae", _mean_by(unit, np.abs(truth - score), size=n_units), unit_rater)
+        add("r2", r_squared(unit, truth, score, size=n_units), unit_rater)
+        add("pairwise", pairwise_accuracy(unit, truth, score, margin=margin, size=n_units), unit_rater)
+        if len(answers.group):
+            add(
+                "pairwise_within_group", pairwise_accuracy(unit, truth, score, margin=margin, size=n_units, group=answers.group), unit_rater
+            )
+        bounded = np.isfinite(answers.low) & np.isfinite(answers.high)
+        if bounded.any():
+            inside = (truth >= answers.low - 1e-9) & (truth <= answers.high + 1e-9)
+            add("coverage", _mean_by(unit[bounded], inside[bounded].astype(float), size=n_units), unit_rater)
+            add("width", _mean_by(unit[bounded], (answers.high - answers.low)[bounded], size=n_units), unit_rater)
+        for name, keep_rater_means in (("personal_r", False), ("personal_r_rater_means_kept", True)):
+            estimates[name], per_rater[name], samples[name] = _personal(
+                answers, score=score, raters=raters, keep_rater_means=keep_rater_means, draws=draws, seed=seed
+            )
+    if len(answers.choice_rater):
+        unit, unit_rater = _units(answers.choice_fold, answers.choice_rater)
+        right = _credit(np.round(answers.choice_chosen - answers.choice_other, DIGITS))
+        add("choice_accuracy", _mean_by(unit, right, size=len(unit_rater)), unit_rater)
+    return Evaluation(
+        estimates={name: estimates[name] for name in METRICS if name in estimates},
+        raters=raters,
+        per_rater=per_rater,
+        draws=samples,
+        n_answers=len(answers.rater),
+        n_dropped=n_dropped,
+    )
+
+
+def difference(first: Evaluation, second: Evaluation, *, metric: str) -> Estimate:
+    """`first` minus `second` in one measure, with a paired bootstrap interval: the same resampled raters on both sides.
+
+    Raises:
+        ValueError: they were not evaluated on the same raters with the same number of draws.
+    """
+    ours, theirs = first.draws[metric], second.draws[metric]
+    if len(ours) != len(theirs) or not np.array_equal(first.raters, second.raters):
+        raise ValueError("a paired difference needs two evaluations of the same raters with the same draws")
+    return Estimate(value=first.estimates[metric].value - second.estimates[metric].value, **interval(ours - theirs))
+
+
+def average_ranks(unit: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """[n] ranks of `values` within their unit, ties sharing their mean rank; counted from an arbitrary start per unit."""
+    order = np.lexsort((values, unit))
+    new = np.ones(len(order), dtype=bool)
+    new[1:] = (np.diff(values[order]) != 0) | (np.diff(unit[order]) != 0)
+    tie = np.cumsum(new) - 1
+    starts = np.flatnonzero(new)
+    sizes = np.diff(np.append(starts, len(order)))
+    ranks = np.empty(len(order))
+    ranks[order] = (starts + (sizes - 1) / 2)[tie]
+    return ranks
+
+
+def correlations(unit: np.ndarray, first: np.ndarray, second: np.ndarray, *, size: int) -> np.ndarray:
+    """[size] Pearson correlation within each unit; nan where one side is constant."""
+    first = first - _mean_by(unit, first, size=size)[unit]
+    second = second - _mean_by(unit, second, size=size)[unit]
+    cross, left, right = (np.bincount(unit, a * b, minlength=size) for a, b in ((first, second), (first, first), (second, second)))
+    defined = (left > 1e-16) & (right > 1e-16)
+    return np.where(defined, np.clip(cross / np.sqrt(np.where(defined, left * right, 1.0)), -1, 1), np.nan)
+
+
+def r_squared(unit: np.ndarray, truth: np.ndarray, score: np.ndarray, *, size: int) -> np.ndarray:
+    """[size] 1 - squared error / variance of the ratings, per unit; nan where all ratings are the same."""
+    error = np.bincount(unit, (truth - score) ** 2, minlength=size)
+    spread = np.bincount(unit, (truth - _mean_by(unit, truth, size=size)[unit]) ** 2, minlength=size)
+    return np.where(spread > 1e-16, 1 - error / np.where(spread > 1e-16, spread, 1.0), np.nan)
+
+
+def pairwise_accuracy(
+    unit: np.ndarray, truth: np.ndarray, score: np.ndarray, *, size: int, margin: float = 0.0, group: np.ndarray | None = None
+) -> np.ndarray:
+    """[size] share of the pairs of a unit that are predicted in the right order, predicted ties counting 1/2; nan without a pair.
+
+    Args:
+        margin: pairs count if their true scores differ by more than this.
+        group: [n] int; if given, only pairs within the same group count.
+    """
+    right, total = np.zeros(size), np.zeros(size)
+    order = np.argsort(unit, kind="stable")
+    bounds = np.searchsorted(unit[order], np.arange(size + 1))
+    for index in range(size):
+        rows = order[bounds[index] : bounds[index + 1]]
+        for block in range(0, len(rows), 512):  # a block of rows against all: a unit of 10,000 images must not need 800 MB
+            ours = rows[block : block + 512]
+            gap = truth[ours][:, None] - truth[rows][None, :]
+            counts = gap > margin
+            if group is not None:
+                counts &= group[ours][:, None] == group[rows][None, :]
+            first, second = np.nonzero(counts)
+            right[index] += _credit(score[ours[first]] - score[rows[second]]).sum()
+            total[index] += len(first)
+    return np.where(total > 0, right / np.maximum(total, 1), np.nan)
+
+
+def two_way_residuals(rater: np.ndarray, image: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """[n] what is left of `values` after removing rater means and image means.
+
+    In a table with holes the two sets of means depend on each other: they are fitted together by least squares
+    (values = rater effect + image effect + residual). Remainders at the level of rounding errors are set to 0.
+
+    Args:
+        rater, image: [n] int, the cell of each value; one value per cell.
+        values: [n] float64.
+    """
+    from scipy.sparse import csr_matrix
+    from scipy.sparse.linalg import lsmr
+
+    _, row = np.unique(rater, return_inverse=True)
+    _, column = np.unique(image, return_inverse=True)
+    n, n_raters = len(values), int(row.max(initial=-1)) + 1
+    effects = np.concatenate([row, column + n_raters])
+    # columns scaled to length 1: the equations are then well conditioned whatever the number of ratings per rater and image
+    scale = 1 / np.sqrt(np.bincount(effects))
+    design = csr_matrix((scale[effects], (np.tile(np.arange(n), 2), effects)), shape=(n, len(scale)))
+    centred = values - values.mean()
+    fit = lsmr(design, centred, atol=1e-10, btol=1e-10, maxiter=5000)[0]
+    return _without_rounding(centred - design @ fit, original=centred)
+
+
+def image_residuals(image: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """[n] `values` minus the mean of their image; rater means (severity) stay in."""
+    _, column = np.unique(image, return_inverse=True)
+    centred = values - values.mean()
+    return _without_rounding(centred - _mean_by(column, centred, size=int(column.max(initial=-1)) + 1)[column], original=centred)
+
+
+def _personal(
+    answers: Answers, *, score: np.ndarray, raters: np.ndarray, keep_rater_means: bool, draws: int, seed: int
+) -> tuple[Estimate, np.ndarray, np.ndarray]:
+    """Personal r over all query pairs; its bootstrap resamples raters with the residuals as they are (taken once, over all raters)."""
+    image = _pair_index(answers.fold, answers.image)
+    if keep_rater_means:
+        truth, score = (image_residuals(image, values) for values in (answers.truth, score))
+    else:
+        rater = _pair_index(answers.fold, answers.rater)
+        truth, score = (two_way_residuals(rater, image, values) for values in (answers.truth, score))
+    place = np.searchsorted(raters, answers.rater)
+    moments = np.stack(
+        [
+            np.bincount(place, values, minlength=len(raters))
+            for values in (np.ones_like(truth), truth, score, truth * score, truth**2, score**2)
+        ],
+        axis=1,
+    )  # [r, 6]
+    value = float(_correlation_of_moments(moments.sum(axis=0)[None])[0])
+    sampled = np.nan_to_num(_correlation_of_moments(resampled_sums(moments, draws=draws, seed=seed)), nan=0.0)
+    defined = np.isfinite(value)
+    estimate = Estimate(value=value if defined else 0.0, **interval(sampled), n_undefined=int(not defined), defined_only=value)
+    return estimate, _correlation_of_moments(moments), sampled
+
+
+def _correlation_of_moments(moments: np.ndarray) -> np.ndarray:
+    """[k, 6] (n, sum x, sum y, sum xy, sum xx, sum yy) -> [k] Pearson correlation, nan where undefined."""
+    n, x, y, xy, xx, yy = np.moveaxis(moments, 1, 0)
+    n = np.maximum(n, 1)
+    cross, left, right = xy - x * y / n, xx - x * x / n, yy - y * y / n
+    defined = (left > 1e-16) & (right > 1e-16)
+    return np.where(defined, cross / np.sqrt(np.where(defined, left * right, 1.0)), np.nan)
+
+
+def _without_rounding(residual: np.ndarray, *, original: np.ndarray) -> np.ndarray:
+    """All zero if `residual` is nothing but the rounding of `original` (predictions without any personal part)."""
+    return np.zeros_like(residual) if residual @ residual <= 1e-12 * (original @ original) else residual
+
+
+def _credit(gap: np.ndarray) -> np.ndarray:
+    """1 for a pair in the right order, 1/2 for a tie, else 0."""
+    return np.where(gap > 0, 1.0, np.where(gap == 0, 0.5, 0.0))
+
+
+def _units(fold: np.ndarray, rater: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """[n] index of each row's unit (fold, rater), and [u] the rater of each unit."""
+    pairs, unit = np.unique(np.stack([fold, rater], axis=1), axis=0, return_inverse=True)
+    return unit.reshape(-1), pairs[:, 1]
+
+
+def _pair_index(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    return first.astype(np.int64) * (int(second.max(initial=0)) + 1) + second
+
+
+def _mean_by(index: np.ndarray, values: np.ndarray, *, size: int) -> np.ndarray:
+    """[size] mean of the values of each index; nan where there is none."""
+    count = np.bincount(index, minlength=size)
+    return np.where(count > 0, np.bincount(index, values, minlength=size) / np.maximum(count, 1), np.nan)
+
+
+def _nanmean(values: np.ndarray) -> float:
+    finite = values[np.isfinite(values)]
+    return float(finite.mean()) if len(finite) else float("nan")
+
+
+def _kept(answers: Answers, rows: np.ndarray, choices: np.ndarray) -> Answers:
+    if rows.all() and choices.all():
+        return answers
+    parts = {name: getattr(answers, name)[rows] for name in ("fold", "rater", "image", "truth", "score", "low", "high")}
+    parts["group"] = answers.group[rows] if len(answers.group) else answers.group
+    parts |= {name: getattr(answers, name)[choices] for name in ("choice_fold", "choice_rater", "choice_chosen", "choice_other")}
+    return replace(answers, **parts)

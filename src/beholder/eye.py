@@ -1,0 +1,223 @@
+"""A scorer with everything it needs to look at photographs: give it paths and a rater, it finds, encodes, scores and sorts."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from beholder.engine.local import Progress, index
+from beholder.errors import BeholderError
+from beholder.folders import Found, Skipped, find_photos, nothing_found
+from beholder.located import SkippedInput, locate
+from beholder.prediction import Prediction, best_first
+from beholder.rater import Rater
+
+if TYPE_CHECKING:
+    from beholder.datasets.base import Dataset
+    from beholder.engine.source import Features
+    from beholder.scorers.base import Scorer
+
+Paths = str | os.PathLike | Iterable[str | os.PathLike]
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """Photographs that are encoded, and the rater with paths that can be read.
+
+    Args:
+        photos: readable ones, each content once, in order.
+        places: path -> its place among everything that was found.
+        duplicates: photo -> other photos of the same content.
+        skipped: what was found but cannot be used.
+    """
+
+    photos: list[str]
+    places: dict[str, int]
+    duplicates: dict[str, tuple[str, ...]]
+    skipped: list[Skipped]
+    rater: Rater
+
+
+class Eye:
+    """What `beholder.load` gives.
+
+    Ratings and choices may name images by absolute path, relative to the working directory or to one of the folders given,
+    or by a file name that occurs once below them. Rated images outside the given paths count as evidence all the same. Those that
+    are gone are left out with a `SkippedInput` warning.
+
+    Args:
+        scorer: predicts.
+        features: of the scorer; they know the encoder and the store.
+    """
+
+    def __init__(self, scorer: Scorer, *, features: Features) -> None:
+        self.scorer, self.features = scorer, features
+
+    def __enter__(self) -> Eye:
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Eye({self.scorer.name} {self.scorer.version}, {self.features.key})"
+
+    def close(self) -> None:
+        """Let go of the feature store."""
+        self.features.store.close()
+
+    def rank(
+        self,
+        paths: Paths,
+        *,
+        rater: Rater | None = None,
+        top: int | None = None,
+        look_in: Sequence[str | os.PathLike] = (),
+        progress: Progress | None = None,
+    ) -> list[Prediction]:
+        """Photographs for one rater, best first; those that cannot be used come last, each with its reason.
+
+        Args:
+            paths: files and folders.
+            rater: whose eye it is; nothing is known of the rater if not given.
+            top: only so many of the best (percentiles still count all).
+            look_in: more folders in which the rater's images may lie.
+            progress: called with (photographs encoded, of how many).
+
+        Raises:
+            BeholderError: nothing that can be read, or a path that does not exist.
+        """
+        scored = best_first(self.score(paths, rater=rater, look_in=look_in, progress=progress))
+        if top is None:
+            return scored
+        if top < 1:
+            raise BeholderError(f"top = {top} leaves nothing to show: give 1 or more")
+        good = [p for p in scored if p.score is not None]
+        return good[:top] + scored[len(good) :]
+
+    def score(
+        self,
+        paths: Paths,
+        *,
+        rater: Rater | None = None,
+        look_in: Sequence[str | os.PathLike] = (),
+        progress: Progress | None = None,
+    ) -> list[Prediction]:
+        """As `rank`, in the order in which the photographs were given or found."""
+        ready = self._prepare(paths, rater=rater, look_in=look_in, progress=progress)
+        predictions = [
+            replace(p, duplicates=ready.duplicates[p.image]) if p.image in ready.duplicates else p
+            for p in self.scorer.predict(ready.photos, ready.rater)
+        ]
+        none = {"score": None, "low": None, "high": None, "percentile": None}
+        predictions += [
+            Prediction(
+                image=one.path,
+                **none,
+                scale=ready.rater.scale,
+                scorer=self.scorer.name,
+                version=self.scorer.version,
+                skipped_reason=one.reason,
+            )
+            for one in ready.skipped
+        ]
+        last = len(ready.places)
+        return sorted(predictions, key=lambda p: ready.places.get(p.image, last))
+
+    def explain(self, image: str | os.PathLike, *, rater: Rater | None = None, look_in: Sequence[str | os.PathLike] = ()) -> Any:
+        """Why this rater is expected to like an image so much: an `Explanation` with the parts of the score and the ratings that count most.
+
+        Raises:
+            BeholderError: the image cannot be read, or the scorer cannot explain itself.
+        """
+        self._needs("explain")
+        ready = self._prepare([image], rater=rater, look_in=[os.path.dirname(os.fsdecode(image)) or ".", *look_in])
+        return self.scorer.explain(ready.photos[0], ready.rater)
+
+    def suggest(
+        self,
+        paths: Paths,
+        *,
+        rater: Rater | None = None,
+        n: int = 10,
+        look_in: Sequence[str | os.PathLike] = (),
+        progress: Progress | None = None,
+    ) -> list[str]:
+        """The photographs that would teach most about this rater if they were rated next, the most telling first; at most n.
+
+        Raises:
+            BeholderError: as for `rank`, all are rated already, or the scorer cannot suggest.
+        """
+        self._needs("suggest")
+        if n < 1:
+            raise BeholderError(f"n = {n} leaves nothing to suggest: give 1 or more")
+        ready = self._prepare(paths, rater=rater, look_in=look_in, progress=progress)
+        rated = set(ready.rater.ratings.images)
+        unrated = [photo for photo in ready.photos if photo not in rated]
+        if not unrated:
+            raise BeholderError(f"all {len(ready.photos)} photographs are rated already: give more of them")
+        return list(self.scorer.suggest(unrated, ready.rater, n=min(n, len(unrated))))
+
+    def fit(self, dataset: Dataset, *, progress: Progress | None = None) -> Eye:
+        """Train the scorer on the ratings of other raters. Returns self.
+
+        Raises:
+            BeholderError: an image cannot be read, or there is too little to learn from.
+        """
+        self.features([str(dataset.images[image]) for image in dataset.used_images], progress=progress)
+        self.scorer = self.scorer.fit(dataset)
+        return self
+
+    def save_pretrained(self, folder: str | os.PathLike):
+        """Write what was learned into a folder that `beholder.load(weights=...)` takes."""
+        return self.scorer.save_pretrained(folder)
+
+    def _needs(self, method: str) -> None:
+        if not callable(getattr(self.scorer, method, None)):
+            raise BeholderError(f"the scorer {self.scorer.name} cannot {method}: use taste, which can")
+
+    def _prepare(
+        self,
+        paths: Paths,
+        *,
+        rater: Rater | None,
+        look_in: Sequence[str | os.PathLike],
+        progress: Progress | None = None,
+    ) -> _Ready:
+        """Find, encode and remember the photographs, and those that the rater rated."""
+        paths = [os.fsdecode(path) for path in ([paths] if isinstance(paths, str | os.PathLike) else paths)]
+        found = find_photos(paths)
+        if not found.photos:
+            raise BeholderError(nothing_found(paths, found=found))
+        folders = [path if os.path.isdir(path) else os.path.dirname(path) or "." for path in paths]
+        located = locate(rater or Rater(), photos=found.photos, folders=[*dict.fromkeys(folders), *look_in])
+        wanted = list(dict.fromkeys([*found.photos, *located.files]))
+        indexed = index(
+            wanted, encoder=self.features.encoder, store=self.features.store, layers=list(self.features.layers), progress=progress
+        )
+        self.features.keep(indexed.images, indexed.features)
+
+        first_of: dict[str, str] = {}  # the photographs come before other rated files, so the first of equal ones is a photograph
+        for path in indexed.images:
+            for same in (path, *indexed.duplicates.get(path, ())):
+                first_of.setdefault(same, path)
+        located = located.narrowed(first_of)
+        for complaint in located.complaints():
+            warnings.warn(complaint, SkippedInput, stacklevel=4)
+
+        photos = [photo for photo in found.photos if first_of.get(photo) == photo]
+        given = set(found.photos)
+        skipped = found.skipped + [one for one in indexed.skipped if one.path in given]
+        if not photos:
+            raise BeholderError(nothing_found(paths, found=Found(skipped=skipped)))
+        equal = {photo: tuple(same for same in indexed.duplicates.get(photo, ()) if same in given) for photo in photos}
+        return _Ready(
+            photos=photos,
+            places={path: place for place, path in enumerate(found.photos)},
+            duplicates={photo: same for photo, same in equal.items() if same},
+            skipped=skipped,
+            rater=located.rater,
+        )

@@ -1,0 +1,116 @@
+"""Where two images look alike: one linear and one smooth kernel per feature block, on compressed features."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Block:
+    """One encoder layer, standardised and compressed to its principal components.
+
+    Args:
+        name: of the layer.
+        start, stop: its columns in the feature vector.
+        mean: [stop - start] float32.
+        basis: [stop - start, k] float32; (features - mean) @ basis are the components, mean squared distance of two images ~ 1.
+        length: median squared distance between training images in components; the smooth kernel is exp(-d2 / length).
+    """
+
+    name: str
+    start: int
+    stop: int
+    mean: np.ndarray
+    basis: np.ndarray
+    length: float
+
+
+@dataclass(frozen=True)
+class Projection:
+    """Features -> components of all blocks side by side ("looks"), the only thing the model sees of an image."""
+
+    blocks: tuple[Block, ...]
+
+    @property
+    def dim(self) -> int:
+        return sum(block.basis.shape[1] for block in self.blocks)
+
+    def __call__(self, features: np.ndarray) -> np.ndarray:
+        """[n, d] features -> [n, dim] float64 looks."""
+        return np.concatenate([(features[:, b.start : b.stop] - b.mean) @ b.basis for b in self.blocks], axis=1).astype(np.float64)
+
+    @property
+    def columns(self) -> list[slice]:
+        """The columns of each block in the looks."""
+        ends = np.cumsum([0] + [block.basis.shape[1] for block in self.blocks])
+        return [slice(int(a), int(b)) for a, b in zip(ends, ends[1:], strict=False)]
+
+    @classmethod
+    def learn(cls, features: np.ndarray, *, layers: Mapping[str, int], components: int) -> Projection:
+        """From the features of the training images, [n, d].
+
+        Args:
+            layers: name -> width, in the order of the columns.
+            components: kept per block (fewer if the block or the data have fewer).
+        """
+        blocks, start = [], 0
+        for name, width in layers.items():
+            part = np.asarray(features[:, start : start + width], dtype=np.float64)
+            mean, sd = part.mean(axis=0), part.std(axis=0)
+            # A unit that hardly ever fires must not be blown up to full weight.
+            scale = 1.0 / (sd + 1e-2 * max(float(sd.std()), 1e-3 * float(sd.mean()), 1e-12)) / np.sqrt(width)
+            _, singular, axes = np.linalg.svd((part - mean) * scale, full_matrices=False)
+            keep = singular > 1e-6 * max(float(singular[0]), 1e-12)
+            axes = axes[keep][:components]
+            looks = ((part - mean) * scale) @ axes.T
+            length = float(np.median(_squared_distances(looks, looks)[np.triu_indices(len(looks), k=1)])) if len(looks) > 1 else 1.0
+            blocks.append(
+                Block(
+                    name=name,
+                    start=start,
+                    stop=start + width,
+                    mean=mean.astype(np.float32),
+                    basis=(scale[:, None] * axes.T).astype(np.float32),
+                    length=max(length, 1e-9),
+                )
+            )
+            start += width
+        if start != features.shape[1]:
+            raise ValueError(f"the layers are {start} wide together, the features {features.shape[1]}")
+        return cls(tuple(blocks))
+
+    def kernels(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        """Looks [n, dim] and [m, dim] -> [2 x blocks, n, m]: linear and smooth kernel of block 0, of block 1, ..."""
+        out = np.empty((2 * len(self.blocks), len(a), len(b)))
+        for i, (block, columns) in enumerate(zip(self.blocks, self.columns, strict=True)):
+            out[2 * i] = a[:, columns] @ b[:, columns].T
+            out[2 * i + 1] = np.exp(-_squared_distances(a[:, columns], b[:, columns]) / block.length)
+        return out
+
+    def kernel(self, a: np.ndarray, b: np.ndarray, *, weights: Sequence[float]) -> np.ndarray:
+        """The weighted sum of `kernels`, [n, m], without holding them all; zero weights cost nothing."""
+        out = np.zeros((len(a), len(b)))
+        for i, (block, columns) in enumerate(zip(self.blocks, self.columns, strict=True)):
+            linear, smooth = weights[2 * i], weights[2 * i + 1]
+            if linear > 0:
+                out += linear * (a[:, columns] @ b[:, columns].T)
+            if smooth > 0:
+                out += smooth * np.exp(-_squared_distances(a[:, columns], b[:, columns]) / block.length)
+        return out
+
+    def variance(self, a: np.ndarray, *, weights: Sequence[float]) -> np.ndarray:
+        """[n]: the diagonal of `kernel(a, a)`."""
+        out = np.full(len(a), float(sum(weights[1::2])))
+        for linear, columns in zip(weights[0::2], self.columns, strict=True):
+            out += linear * (a[:, columns] ** 2).sum(axis=1)
+        return out
+
+
+def _squared_distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """[n, d], [m, d] -> [n, m]."""
+    distances = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1)[None, :]
+    distances -= 2 * (a @ b.T)
+    return np.maximum(distances, 0, out=distances)
