@@ -27,8 +27,9 @@ from beholder.engine.local import index
 from beholder.features import FeatureStore
 from beholder.folders import find_photos
 from beholder.photos import read_photo
+from beholder.scorers.feature_scorer import FeatureScorer
 
-LAYERS = ["pool", "block10", "block14", "block15", "block14_std", "block15_std", "top", "middle", "bottom"]
+LAYERS = FeatureScorer.feature_layers  # what the default scorer wants
 
 
 def throughput(paths: list[str], *, rounds: int, folder: Path, workers: int | None) -> None:

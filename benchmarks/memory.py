@@ -49,8 +49,9 @@ def measure(photos: Path, store: Path) -> None:
     from beholder.engine.local import index
     from beholder.features import FeatureStore
     from beholder.folders import find_photos
+    from beholder.scorers.feature_scorer import FeatureScorer
 
-    encoder = load_encoder()
+    encoder = load_encoder(layers=FeatureScorer.feature_layers)
     encoder.load()
     loaded = peak()
     start = time.perf_counter()

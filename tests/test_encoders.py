@@ -101,8 +101,8 @@ def test_lite_goes_no_deeper_than_needed():
 @needs_lite
 def test_lite_shapes_and_names():
     squash, area = load_encoder(), load_encoder(size=224, fit="area")
-    assert (squash.preprocessing, squash.read_size, squash.revision) == ("squash320-bicubic", 320, "579344248a93")
-    assert squash.preprocess(Image.new("RGB", (700, 400))).shape == (320, 320, 3)
+    assert (squash.preprocessing, squash.read_size, squash.revision) == ("squash448-bicubic", 448, "579344248a93")
+    assert squash.preprocess(Image.new("RGB", (700, 400))).shape == (448, 448, 3)
     assert area.preprocessing == "area224-bicubic"
     assert area.preprocess(Image.new("RGB", (600, 400))).shape == (192, 288, 3)
     assert area.preprocess(Image.new("RGB", (400, 600))).shape == (288, 192, 3)

@@ -128,7 +128,7 @@ class Eye:
         return sorted(predictions, key=lambda p: ready.places.get(p.image, last))
 
     def explain(self, image: str | os.PathLike, *, rater: Rater | None = None, look_in: Sequence[str | os.PathLike] = ()) -> Any:
-        """Why this rater is expected to like an image so much: an `Explanation` with the parts of the score and the ratings that count most.
+        """Why this rater should like an image so much: an `Explanation` with the parts of the score and the ratings that matter most.
 
         Raises:
             BeholderError: the image cannot be read, or the scorer cannot explain itself.

@@ -99,7 +99,9 @@ class Profile:
         except UnicodeDecodeError:
             raise BeholderError(f"profile {path} is not UTF-8 text: save it as UTF-8") from None
         except tomllib.TOMLDecodeError as error:
-            raise BeholderError(f'profile {path} is not valid TOML: {error}; write lines such as  age = 34  and  gender = "female"') from None
+            raise BeholderError(
+                f'profile {path} is not valid TOML: {error}; write lines such as  age = 34  and  gender = "female"'
+            ) from None
         values = values.get("profile", values) if isinstance(values.get("profile", values), Mapping) else values
         try:
             return cls.from_dict(values)

@@ -187,7 +187,9 @@ class Choices:
         rows = read_table(path, what="choices")
         for name in ("left", "right", "chosen"):
             if rows and name not in rows[0]:
-                raise BeholderError(f"{path} has no column {name}: it has {', '.join(k for k in rows[0] if k != '_line')}; name them left, right, chosen")
+                raise BeholderError(
+                    f"{path} has no column {name}: it has {', '.join(k for k in rows[0] if k != '_line')}; name them left, right, chosen"
+                )
         return cls(tuple(parse_choice(row, path=path) for row in _rows_of(rows, rater=rater, path=path)))
 
     def to_csv(self, path: str | os.PathLike, *, rater: str | None = None) -> None:
@@ -238,7 +240,9 @@ def read_table(path: str | os.PathLike, *, what: str) -> list[dict[str, str]]:
             if not any(value.strip() for value in values):
                 continue
             if len(values) > len(names):
-                raise BeholderError(f"{what} {path} line {reader.line_num}: {len(values)} values for {len(names)} columns; quote values that hold {delimiter!r}")
+                raise BeholderError(
+                    f"{what} {path} line {reader.line_num}: {len(values)} values for {len(names)} columns; quote values that hold {delimiter!r}"
+                )
             values = [value.strip() for value in values] + [""] * (len(names) - len(values))
             rows.append(dict(zip(names, values, strict=True)) | {"_line": str(reader.line_num)})
     except csv.Error as error:
@@ -293,5 +297,7 @@ def _score(value: object, *, image: object, scale: Scale) -> float:
     if not math.isfinite(score):
         raise BeholderError(f"score = {value!r} of {image} is not a number: give one from {scale.low:g} to {scale.high:g}")
     if not scale.contains(score):
-        raise BeholderError(f"score = {score:g} of {image} is outside the scale {scale.low:g} to {scale.high:g}: correct it, or give the scale it is on")
+        raise BeholderError(
+            f"score = {score:g} of {image} is outside the scale {scale.low:g} to {scale.high:g}: correct it, or give the scale it is on"
+        )
     return min(max(score, scale.low), scale.high)

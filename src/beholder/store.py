@@ -200,9 +200,7 @@ class Store:
     def _refuse_taken(self, name: str) -> None:
         rows = self._all("SELECT name FROM raters WHERE key = ?", name_key(name))
         if rows:
-            raise BeholderError(
-                f"there is already a rater {rows[0][0]!r} (case and blanks do not count): use that one, or choose another name than {name!r}"
-            )
+            raise BeholderError(f"there is already a rater {rows[0][0]!r} (case and blanks do not count): use that one, or another name")
 
     def _open(self) -> sqlite3.Connection:
         try:
@@ -217,7 +215,7 @@ class Store:
             raise BeholderError(f"the file of raters {self.file} is damaged ({error}): put a copy back, or move it away") from None
         newer = applied(db) - {step.__name__ for step in MIGRATIONS}
         if newer:
-            raise BeholderError(f"the file of raters {self.file} was written by a newer beholder ({', '.join(sorted(newer))}): update this one")
+            raise BeholderError(f"the file of raters {self.file} is of a newer beholder ({', '.join(sorted(newer))}): update this one")
         return db
 
     def _open_to_read(self, error: Exception) -> sqlite3.Connection:

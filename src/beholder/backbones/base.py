@@ -20,12 +20,16 @@ class ImageEncoder(ABC):
         revision: 12 hex digits of the hash of the weights; other weights, other revision.
         preprocessing: names everything done to the pixels, e.g. "squash320-bicubic"; part of the feature key.
         layers: layer name -> dimension of the vector it gives.
+        concurrent: whether `encode` may run in several threads at once.
+        batch_size: how many images at a time are best given to `encode`.
     """
 
     name: str
     revision: str
     preprocessing: str
     layers: Mapping[str, int]
+    concurrent: bool = False
+    batch_size: int = 1
 
     @property
     @abstractmethod

@@ -17,7 +17,6 @@ from beholder import __version__
 from beholder.cli import bench, data, doctor, explain, rank, raters, ratings, score, suggest, train
 from beholder.cli.output import note
 from beholder.errors import BeholderError
-from beholder.located import SkippedInput
 
 DONE, SKIPPED, REFUSED, INTERRUPTED, PIPE_CLOSED = 0, 1, 2, 130, 141
 
@@ -113,6 +112,8 @@ def _warnings_as_notes() -> Iterator[list[str]]:
     said: set[str] = set()
 
     def show(message, category, filename, lineno, file=None, line=None) -> None:
+        from beholder.located import SkippedInput  # not needed for --help, and it loads numpy
+
         text = " ".join(str(message).split())
         if issubclass(category, SkippedInput):
             skipped.append(text)

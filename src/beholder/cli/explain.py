@@ -11,6 +11,7 @@ from beholder.cli import options
 from beholder.cli.output import print_json, show_table
 from beholder.cli.people import who
 
+SHOWN = 10  # ratings that matter most
 PARTS = {
     "everybody": "what everybody likes about it",
     "crowd": "what everybody likes about it",
@@ -44,11 +45,18 @@ def explain(
     if as_json:
         numbers = {"score": round(float(why.score), 4), "low": round(float(why.low), 4), "high": round(float(why.high), 4)}
         listed = [{"image": other, "contribution": value} for other, value in influences]
-        print_json({"image": str(image)} | numbers | {"scale": str(scale_of), "scorer": name, "version": version, "parts": parts, "influences": listed})
+        print_json(
+            {"image": str(image)}
+            | numbers
+            | {"scale": str(scale_of), "scorer": name, "version": version, "parts": parts, "influences": listed}
+        )
         return
     title = f"{image}: {why.score:.2f} ({why.low:.2f} to {why.high:.2f}) on {scale_of}; {name} {version}"
     rows = [[f"{value:+.2f}", part, PARTS.get(part, "")] for part, value in parts.items()]
     show_table([*rows, [f"{sum(parts.values()):.2f}", "together", ""]], columns=["points", "part", ""], title=title, right=["points"])
     if influences:
         print()
-        show_table([[f"{value:+.2f}", other] for other, value in influences], columns=["points", "because of your rating of"], right=["points"])
+        rows = [[f"{value:+.2f}", other] for other, value in influences[:SHOWN]]
+        show_table(rows, columns=["points", "because of what you said of"], right=["points"])
+        if len(influences) > SHOWN:
+            print(f"and {len(influences) - SHOWN} that count less")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-Paths = Annotated[list[Path], typer.Argument(metavar="PATH...", help="Photographs, and folders that hold some at any depth.", show_default=False)]
+Paths = Annotated[list[Path], typer.Argument(metavar="PATH", help="Photographs, and folders with some at any depth.", show_default=False)]
 ProfileFile = Annotated[
     Path | None,
     typer.Option("--profile", metavar="FILE.toml", help="Who the rater is: age, interests, Big Five, ...", show_default=False),

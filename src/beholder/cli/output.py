@@ -68,7 +68,7 @@ def show_predictions(
     if as_json:
         for row in rows:
             print_json(row)
-    elif _on_terminal():
+    elif on_terminal():
         _show_table(predictions, title=title, ranked=ranked, n_hidden=n_hidden, most=SHOWN_WITH_FILE if out is not None else None)
     elif out is None:
         import csv
@@ -86,7 +86,9 @@ def show_table(rows: Iterable[Sequence[object]], *, columns: Sequence[str], titl
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=Text(title) if title else None, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    if title:
+        _console().print(Text(title, style="bold"), soft_wrap=True)
+    table = Table(box=None, pad_edge=False, header_style="bold")
     for name in columns:
         table.add_column(name, justify="right" if name in set(right) else "left", overflow="fold")
     for row in rows:
@@ -141,14 +143,16 @@ def _say_what_is_double(predictions: Sequence[Prediction]) -> None:
     double = [same for p in predictions for same in p.duplicates]
     if double:
         names = ", ".join(double[:3]) + (f" and {len(double) - 3} more" if len(double) > 3 else "")
-        note(f"{len(double)} files have the same content as another one and share its row: {names}")
+        one = len(double) == 1
+        note(f"{len(double)} {'file has' if one else 'files have'} the same content as another one, which stands for it: {names}")
 
 
 def _csv_row(row: Mapping[str, object]) -> dict[str, object]:
     return {name: "" if value is None else value for name, value in row.items()}
 
 
-def _on_terminal() -> bool:
+def on_terminal() -> bool:
+    """Whether standard output is a terminal."""
     return _console().is_terminal
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from beholder.cli import options
-from beholder.cli.output import note, progress_bar, show_predictions
+from beholder.cli.output import note, on_terminal, progress_bar, show_predictions
 from beholder.cli.people import who
 
 if TYPE_CHECKING:
@@ -85,6 +85,9 @@ def finish(
         write_contact_sheet(contact_sheet, [Column(someone.name or "Ranking", title, kept)], limit=top or SHEET)
         note(f"wrote {contact_sheet}")
     if skipped:
-        names = "; ".join(f"{p.image} {p.skipped_reason}" for p in skipped[:3]) + (" ..." if len(skipped) > 3 else "")
-        note(f"{len(skipped)} of {len(predictions)} files were skipped: {names}")
+        how_many = f"{len(skipped)} of {len(predictions)} files were skipped"
+        if on_terminal() and not as_json:
+            note(f"{how_many}, see above")
+        else:
+            note(f"{how_many}: " + "; ".join(f"{p.image} {p.skipped_reason}" for p in skipped[:3]) + (" ..." if len(skipped) > 3 else ""))
         raise typer.Exit(1)

@@ -27,18 +27,24 @@ def train(
     from beholder.eye import Eye
 
     cls = scorers.scorer_class(scorer)
-    if getattr(cls, "from_pretrained", None) is None:
+    if cls.save_pretrained is scorers.Scorer.save_pretrained:
         raise BeholderError(f"{cls.name} learns from each rater alone, so there is nothing to train: use it as it is")
     ratings = read(dataset, data)
     for line in ratings.notes:
         note(line)
-    features = Features(scorers.load_encoder(encoder), layers=scorers.feature_layers(scorer, encoder=encoder))
+    features = Features(scorers.encoder_for([scorer], encoder=encoder), layers=scorers.feature_layers(scorer, encoder=encoder))
     with Eye(scorers.make(scorer, features=features, trained=False), features=features) as eye:
         with progress_bar("looking at photographs") as progress:
             eye.fit(ratings, progress=progress)
         folder = eye.save_pretrained(out)
         name, version = eye.scorer.name, eye.scorer.version
-    summary = {"scorer": name, "version": version, "dataset": ratings.name, "raters": len(ratings.used_raters), "images": len(ratings.used_images)}
+    summary = {
+        "scorer": name,
+        "version": version,
+        "dataset": ratings.name,
+        "raters": len(ratings.used_raters),
+        "images": len(ratings.used_images),
+    }
     summary |= {"ratings": len(ratings.rating_score), "out": str(folder or out)}
     if as_json:
         print_json(summary)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import difflib
 import importlib
 import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from beholder.errors import BeholderError
 from beholder.scorers.base import FeatureSource, Scorer
 
 if TYPE_CHECKING:
+    from beholder.backbones.base import ImageEncoder
     from beholder.eye import Eye
     from beholder.features import FeatureStore
 
@@ -45,7 +47,7 @@ def load(
     from beholder.engine.source import Features
     from beholder.eye import Eye
 
-    features = Features(load_encoder(encoder), layers=feature_layers(name, encoder=encoder), store=store)
+    features = Features(encoder_for([name], encoder=encoder), layers=feature_layers(name, encoder=encoder), store=store)
     return Eye(make(name, features=features, weights=weights), features=features)
 
 
@@ -76,6 +78,16 @@ def feature_layers(name: str, *, encoder: str) -> list[str] | None:
     return list(wanted) if wanted and os.fspath(encoder).lower() == DEFAULT_ENCODER else None
 
 
+def encoder_for(names: Sequence[str], *, encoder: str) -> ImageEncoder:
+    """The encoder, made to compute just the layers that these scorers want."""
+    from beholder.backbones import load_encoder
+
+    wanted = [feature_layers(name, encoder=encoder) for name in names]
+    if any(layers is None for layers in wanted):
+        return load_encoder(encoder)
+    return load_encoder(encoder, layers=list(dict.fromkeys(layer for layers in wanted for layer in layers)))
+
+
 def scorer_class(name: str) -> type[Scorer]:
     """The class behind a name.
 
@@ -100,10 +112,3 @@ def scorer_class(name: str) -> type[Scorer]:
     if not (isinstance(found, type) and issubclass(found, Scorer)):
         raise BeholderError(f"{target} is not a scorer: give module:Class of a class derived from beholder.Scorer that Python can import")
     return found
-
-
-def load_encoder(name: str):
-    """See `beholder.backbones.load_encoder`."""
-    from beholder import backbones
-
-    return backbones.load_encoder(name)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 
-def image_effects(rater: np.ndarray, image: np.ndarray, value: np.ndarray, *, n_raters: int, n_images: int) -> tuple[np.ndarray, np.ndarray]:
+def image_effects(
+    rater: np.ndarray, image: np.ndarray, value: np.ndarray, *, n_raters: int, n_images: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Split ratings into rater means and image effects (additive two-way table, alternating means).
 
     Returns:

@@ -26,7 +26,9 @@ class FeatureScorer(Scorer):
         features: gives them; its `key` must be the one that the weights were trained with.
     """
 
-    feature_layers: ClassVar[tuple[str, ...]] = ("pool", "max", "block10", "block14", "block15")
+    feature_layers: ClassVar[tuple[str, ...]] = tuple(
+        layer + scale for scale in ("", "@half") for layer in ("pool", "max", "block10", "block14", "block15")
+    )  # of the embedded encoder; docs/decisions.md has what each of them is worth
 
     def __init__(self, *, features: FeatureSource) -> None:
         self.features = features
@@ -89,7 +91,9 @@ def read_weights(folder: str | os.PathLike, *, scorer: str) -> tuple[dict[str, A
         config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
         tensors = load((folder / WEIGHTS_FILE).read_bytes())
     except FileNotFoundError as error:
-        raise BeholderError(f"{folder} holds no {scorer} weights ({Path(error.filename).name} is missing): give the folder that `beholder train {scorer}` wrote") from None
+        raise BeholderError(
+            f"{folder} holds no {scorer} weights ({Path(error.filename).name} is missing): give the folder that `beholder train {scorer}` wrote"
+        ) from None
     except (OSError, ValueError, SafetensorError) as error:
         raise BeholderError(f"the weights in {folder} cannot be read ({error}): copy or train them again") from None
     if not isinstance(config, dict) or config.get("scorer") != scorer:

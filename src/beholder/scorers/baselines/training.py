@@ -1,6 +1,6 @@
 """Learning the population model: one ridge regression on image effects.
 
-    beholder train population --data DIR --out DIR
+beholder train population --data DIR --out DIR
 """
 
 from __future__ import annotations
@@ -38,7 +38,9 @@ def fit_population(train: Dataset, features: np.ndarray, *, use_profile: bool, p
     say = progress or (lambda done, total, text: None)
     raters, images = train.used_raters, train.used_images
     if len(raters) < 2 or len(images) < 5:
-        raise BeholderError(f"{train.name} has {len(raters)} raters and {len(images)} images to learn from: population needs at least 2 and 5")
+        raise BeholderError(
+            f"{train.name} has {len(raters)} raters and {len(images)} images to learn from: population needs at least 2 and 5"
+        )
     say(0, 2, "ridge regression")
     row = np.searchsorted(images, train.rating_image)
     who = np.searchsorted(raters, train.rating_rater)

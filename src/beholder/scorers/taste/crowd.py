@@ -50,7 +50,9 @@ class Crowd:
 
     def covariance(self, projection: Projection, looks: tuple[np.ndarray, np.ndarray], cross: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
         """[n, m] posterior covariance between two lists of images, without what looks do not explain."""
-        return projection.kernel(*looks, weights=self.weights) - (cross[0] @ self.shrink) @ cross[1].T
+        few, many = (cross[1], cross[0]) if len(cross[1]) <= len(cross[0]) else cross
+        reduced = many @ (self.shrink @ few.T)
+        return projection.kernel(*looks, weights=self.weights) - (reduced if many is cross[0] else reduced.T)
 
 
 def fit_weights(kernels: np.ndarray, effects: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, float]:

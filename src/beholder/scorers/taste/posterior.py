@@ -86,7 +86,7 @@ def fit(covariance: np.ndarray, evidence: Evidence, *, noise: float) -> Fit:
     alpha = np.zeros(k)
     previous = -np.inf
     for _ in range(100):
-        likelihood, slope, curvature = _likelihood(shift, evidence, choice=choice, noise=noise, spread=spread)
+        _, slope, curvature = _likelihood(shift, evidence, choice=choice, noise=noise, spread=spread)
         root_w = np.sqrt(curvature)
         lower = cholesky(np.eye(k) + root_w[:, None] * covariance * root_w[None, :], lower=True, check_finite=False)
         target = curvature * shift + slope

@@ -201,7 +201,9 @@ class TasteScorer(FeatureScorer):
         )
         return model.learn(looks, evidence)
 
-    def _predict(self, images: list[str], posterior: Posterior, rater: Rater, *, known: list[str], looks: Looks | None = None) -> Predictions:
+    def _predict(
+        self, images: list[str], posterior: Posterior, rater: Rater, *, known: list[str], looks: Looks | None = None
+    ) -> Predictions:
         model, scale = self._model(), rater.scale
         place = {image: i for i, image in enumerate(known)}
         score, half = np.empty(len(images)), np.empty(len(images))
@@ -252,7 +254,9 @@ def _from_tensors(tensors: dict[str, np.ndarray], config: dict) -> TasteModel:
         mean, basis = tensors[f"looks.{name}.mean"], tensors[f"looks.{name}.basis"]
         blocks.append(Block(name, start, start + width, mean, basis, config["lengths"][name]))
         start += width
-    crowd = Crowd(own=config["crowd_own"], **{f.name: tensors[f"crowd.{f.name}"].astype(np.float64) for f in fields(Crowd) if f.name != "own"})
+    crowd = Crowd(
+        own=config["crowd_own"], **{f.name: tensors[f"crowd.{f.name}"].astype(np.float64) for f in fields(Crowd) if f.name != "own"}
+    )
     return TasteModel(
         layers=layers,
         projection=Projection(tuple(blocks)),

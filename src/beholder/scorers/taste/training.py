@@ -71,7 +71,9 @@ class _Table:
     profiles: list
 
 
-def learn(train: Dataset, features: np.ndarray, *, layers: dict[str, int], config: TasteConfig, progress: Progress | None = None) -> TasteModel:
+def learn(
+    train: Dataset, features: np.ndarray, *, layers: dict[str, int], config: TasteConfig, progress: Progress | None = None
+) -> TasteModel:
     """Learn everything.
 
     Args:
@@ -121,11 +123,19 @@ def learn(train: Dataset, features: np.ndarray, *, layers: dict[str, int], confi
     say(3, 7, "along which axes they differ")
     axes_mean, axes = _principal_axes(looks, config.axes)
     base = severity + trust * np.outer(truth, truth) + config.share_kernels * projection.kernel(looks, looks, weights=own_weights)
-    along = _fit_along(base, (looks - axes_mean) @ axes, truth, _subset(table, config=replace(config, max_raters=2 * config.max_raters), rng=rng), rating_noise)
+    along = _fit_along(
+        base,
+        (looks - axes_mean) @ axes,
+        truth,
+        _subset(table, config=replace(config, max_raters=2 * config.max_raters), rng=rng),
+        rating_noise,
+    )
 
     say(4, 7, "what profiles tell")
     encoder = ProfileEncoder.learn(table.profiles)
-    profile_weights = _fit_profile(encoder, table, truth, (looks - axes_mean) @ axes, severity=severity, noise=rating_noise + _mean_own(projection, looks, own_weights))
+    profile_weights = _fit_profile(
+        encoder, table, truth, (looks - axes_mean) @ axes, severity=severity, noise=rating_noise + _mean_own(projection, looks, own_weights)
+    )
 
     model = TasteModel(
         layers=layers,
@@ -214,7 +224,9 @@ def _fit_along(base: np.ndarray, axes: np.ndarray, truth: np.ndarray, some: _Tab
     return along
 
 
-def _fit_profile(encoder: ProfileEncoder, table: _Table, truth: np.ndarray, axes: np.ndarray, *, severity: float, noise: float) -> np.ndarray:
+def _fit_profile(
+    encoder: ProfileEncoder, table: _Table, truth: np.ndarray, axes: np.ndarray, *, severity: float, noise: float
+) -> np.ndarray:
     """Ridge weights [d, 1 + k] of profile x (constant, axes); the penalty with the best likelihood on held-out raters."""
     d, k = encoder.dim, axes.shape[1]
     if d == 0:
@@ -258,7 +270,10 @@ def _fit_grid(model: TasteModel, looks: np.ndarray, truth: np.ndarray, some: _Ta
         evidence = _ratings(np.arange(len(i)), v - truth[i])
         cut = np.ix_(i, i)
         log_evidence.append(
-            [fit(s[0] * own[cut] + s[1] * trust[cut] + model.severity, evidence, noise=model.noise * s[2]).log_evidence for s in model.settings]
+            [
+                fit(s[0] * own[cut] + s[1] * trust[cut] + model.severity, evidence, noise=model.noise * s[2]).log_evidence
+                for s in model.settings
+            ]
         )
     log_evidence = np.array(log_evidence)
     prior = np.full(len(model.settings), 1 / len(model.settings))
@@ -274,7 +289,15 @@ def _ratings(first: np.ndarray, value: np.ndarray) -> Evidence:
 
 
 def _fit_widths(
-    model: TasteModel, looks: np.ndarray, effects: np.ndarray, noise: np.ndarray, groups: np.ndarray, table: _Table, *, config: TasteConfig, rng: np.random.Generator
+    model: TasteModel,
+    looks: np.ndarray,
+    effects: np.ndarray,
+    noise: np.ndarray,
+    groups: np.ndarray,
+    table: _Table,
+    *,
+    config: TasteConfig,
+    rng: np.random.Generator,
 ) -> np.ndarray:
     """Factors of the half width so that 90 % of ratings of unseen images fall inside, for each number of ratings in `shots`."""
     n_folds, n_raters = 3, 40
@@ -288,7 +311,13 @@ def _fit_widths(
         inside = np.flatnonzero(fold != f)
         landmarks = np.sort(rng.permutation(len(inside))[: config.max_landmarks])
         crowd = crowds.condition(
-            model.projection, looks[inside], effects[inside], noise[inside], weights=model.crowd.weights, own=model.crowd.own, landmarks=landmarks
+            model.projection,
+            looks[inside],
+            effects[inside],
+            noise[inside],
+            weights=model.crowd.weights,
+            own=model.crowd.own,
+            landmarks=landmarks,
         )
         partial = replace(model, crowd=crowd)
         cross = crowd.cross(model.projection, looks)
