@@ -28,7 +28,8 @@ from beholder.scorers.taste.scorer import TasteScorer
 from beholder.scorers.taste.training import TasteConfig
 
 LIMIT = 1.0  # seconds
-LAYERS = {"pool": 1280, "max": 1280, "block10": 112, "block14": 192, "block15": 320}  # of EfficientNet-Lite0
+WIDTHS = {"pool": 1280, "max": 1280, "block10": 112, "block14": 192, "block15": 320}  # of EfficientNet-Lite0, at any scale
+LAYERS = {name: WIDTHS[name.partition("@")[0]] for name in TasteScorer.feature_layers}
 TRAINING_IMAGES = 650
 REPEATS = 5
 
@@ -46,7 +47,7 @@ class RandomFeatures:
         return self.table.shape[1]
 
     def __call__(self, images: Sequence[str]) -> np.ndarray:
-        return self.table[[int(Path(image).stem) for image in images]]
+        return self.table[[int(image.removesuffix(".jpg")) for image in images]]
 
 
 def random_features(n: int, *, layers: dict[str, int], seed: int) -> RandomFeatures:
@@ -113,7 +114,10 @@ def main(arguments: list[str] | None = None) -> int:
     seconds = timed(lambda: best_first(scorer.predict(images, rater)))
     print(f"{options.ratings} ratings -> ranking of {options.images} images: {seconds:.2f} s (limit {LIMIT:g} s), with {what}")
     predictions = scorer.predict(images, rater)
-    shares = {"gathering features": timed(lambda: scorer.features(images)), "learning from the ratings": timed(lambda: scorer.posterior(rater))}
+    shares = {
+        "gathering features": timed(lambda: scorer.features(images)),
+        "learning from the ratings": timed(lambda: scorer.posterior(rater)),
+    }
     shares |= steps(scorer.model, scorer.features(images)) | {"sorting": timed(lambda: best_first(predictions))}
     shares["this rater's own taste, and the rest"] = max(seconds - sum(shares.values()), 0.0)
     for name, part in shares.items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -161,14 +161,18 @@ class Eye:
             raise BeholderError(f"all {len(ready.photos)} photographs are rated already: give more of them")
         return list(self.scorer.suggest(unrated, ready.rater, n=min(n, len(unrated))))
 
-    def fit(self, dataset: Dataset, *, progress: Progress | None = None) -> Eye:
+    def fit(self, dataset: Dataset, *, progress: Progress | None = None, steps: Callable[[int, int, str], None] | None = None) -> Eye:
         """Train the scorer on the ratings of other raters. Returns self.
+
+        Args:
+            progress: of looking at the photographs.
+            steps: of the learning itself: steps done, in all, and what is done now.
 
         Raises:
             BeholderError: an image cannot be read, or there is too little to learn from.
         """
         self.features([str(dataset.images[image]) for image in dataset.used_images], progress=progress)
-        self.scorer = self.scorer.fit(dataset)
+        self.scorer = self.scorer.fit(dataset, **({"progress": steps} if steps else {}))
         return self
 
     def save_pretrained(self, folder: str | os.PathLike):

@@ -14,7 +14,7 @@ from beholder.cli.people import who
 SHOWN = 10  # ratings that matter most
 PARTS = {
     "everybody": "what everybody likes about it",
-    "crowd": "what everybody likes about it",
+    "crowd": "how far this rater goes along with everybody",
     "profile": "what people with this profile like",
     "severity": "how generous this rater is",
     "taste": "what this rater's own ratings say",

@@ -35,7 +35,7 @@ def train(
     features = Features(scorers.encoder_for([scorer], encoder=encoder), layers=scorers.feature_layers(scorer, encoder=encoder))
     with Eye(scorers.make(scorer, features=features, trained=False), features=features) as eye:
         with progress_bar("looking at photographs") as progress:
-            eye.fit(ratings, progress=progress)
+            eye.fit(ratings, progress=progress, steps=lambda done, total, text: note(f"{done}/{total} {text}"))
         folder = eye.save_pretrained(out)
         name, version = eye.scorer.name, eye.scorer.version
     summary = {

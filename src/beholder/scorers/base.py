@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
@@ -52,8 +52,12 @@ class Scorer(ABC):
         """
 
     @abstractmethod
-    def fit(self, train: Dataset) -> Scorer:
-        """Learn from other raters: `train` holds only rows that may be used. Returns self."""
+    def fit(self, train: Dataset, *, progress: Callable[[int, int, str], None] | None = None) -> Scorer:
+        """Learn from other raters: `train` holds only rows that may be used. Returns self.
+
+        Args:
+            progress: called with (steps done, steps in all, what is done now).
+        """
 
     def predict_many(self, requests: Sequence[tuple[Sequence[str], Rater]]) -> list[Predictions]:
         """Several raters at once; scorers override it where sharing work between raters pays."""

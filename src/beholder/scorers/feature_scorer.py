@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -100,3 +101,18 @@ def read_weights(folder: str | os.PathLike, *, scorer: str) -> tuple[dict[str, A
         kind = config.get("scorer") if isinstance(config, dict) else None
         raise BeholderError(f"{folder} holds weights of the scorer {kind!r}, not {scorer!r}: use --scorer {kind}")
     return config, tensors
+
+
+@contextmanager
+def understanding(folder: str | os.PathLike, *, scorer: str) -> Iterator[None]:
+    """Weights that can be read but lack something, or hold something of another shape, end in one sentence."""
+    try:
+        yield
+    except BeholderError:
+        raise
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        what = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else str(error)
+        raise BeholderError(
+            f"the weights in {folder} are damaged or of another version of beholder ({what}): "
+            f"train them again with  beholder train {scorer} --data DIR --out DIR"
+        ) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -73,20 +74,17 @@ class ProfileEncoder:
 
 
 def _numbers_and_words(profile: Profile) -> dict[str, float | str]:
+    """Field -> number or lower-case word; numbers that are not finite count as missing."""
     out: dict[str, float | str] = {}
     for name, value in profile.known().items():
         if name == "age":
             out[name] = float(profile.age_years)
         elif isinstance(value, str) and value in EXPERIENCE_LEVELS and name.endswith("_experience"):
             out[name] = float(EXPERIENCE_LEVELS.index(value))
-        elif isinstance(value, bool):
-            out[name] = str(value).lower()
-        elif isinstance(value, (int, float)):
-            out[name] = float(value)
         else:
             text = str(value).strip().lower()
             try:
                 out[name] = float(text)
             except ValueError:
                 out[name] = text
-    return out
+    return {name: value for name, value in out.items() if isinstance(value, str) or math.isfinite(value)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -23,6 +23,15 @@ def fingerprints(images: Sequence[str | os.PathLike]) -> np.ndarray:
             text = os.fspath(image)
         out[i] = int.from_bytes(hashlib.blake2b(text.encode(errors="surrogateescape"), digest_size=8).digest(), "big")
     return out
+
+
+def identity(tensors: Mapping[str, np.ndarray]) -> str:
+    """8 hex digits of a hash of everything learned: other weights, other version."""
+    digest = hashlib.blake2b(digest_size=4)
+    for name in sorted(tensors):
+        digest.update(name.encode())
+        digest.update(np.ascontiguousarray(tensors[name]).tobytes())
+    return digest.hexdigest()
 
 
 def describe(train: Dataset) -> dict[str, object]:

@@ -17,7 +17,7 @@ from beholder.scorers import provenance
 from beholder.scorers.base import FeatureSource
 from beholder.scorers.baselines.model import PopulationModel, model_card
 from beholder.scorers.baselines.training import Progress, fit_population
-from beholder.scorers.feature_scorer import SHIPPED, FeatureScorer, read_weights, write_weights
+from beholder.scorers.feature_scorer import SHIPPED, FeatureScorer, read_weights, understanding, write_weights
 from beholder.scorers.profile_features import ProfileEncoder
 
 
@@ -53,7 +53,7 @@ class PopulationScorer(FeatureScorer):
         images = [os.fspath(train.images[i]) for i in train.used_images]
         self.model = fit_population(train, self.features(images), use_profile=self.use_profile, progress=progress)
         self._seen = provenance.fingerprints(images)
-        self.trained = provenance.describe(train) | {"id": f"{int(np.bitwise_xor.reduce(self._seen)):016x}"[:8]}
+        self.trained = provenance.describe(train) | {"id": provenance.identity(_tensors(self.model))}
         return self
 
     def trained_on(self, images: Sequence[str]) -> int:
@@ -75,13 +75,7 @@ class PopulationScorer(FeatureScorer):
         if self.model is None:
             raise BeholderError("population has nothing trained to save: fit it first")
         model = self.model
-        tensors = {
-            "mean": model.mean,
-            "coefficients": model.coefficients,
-            "axes": model.axes,
-            "profile_weights": model.profile_weights,
-            "trained_images": self._seen,
-        }
+        tensors = _tensors(model) | {"trained_images": self._seen}
         config = {
             "scorer": self.name,
             "features": self.features.key,
@@ -99,18 +93,23 @@ class PopulationScorer(FeatureScorer):
         """Read what `save_pretrained` wrote; the weights in the package if no folder is given."""
         folder = SHIPPED / cls.name if folder is None else folder
         config, tensors = read_weights(folder, scorer=cls.name)
-        scorer = cls(features=features, use_profile=config["use_profile"])
-        scorer.check_features(config["features"], folder=folder)
-        scorer.model = PopulationModel(
-            mean=tensors["mean"],
-            coefficients=tensors["coefficients"],
-            intercept=config["intercept"],
-            alpha=config["alpha"],
-            half_width=config["half_width"],
-            axes=tensors["axes"],
-            encoder=ProfileEncoder.from_json(config["profile_columns"]),
-            profile_weights=tensors["profile_weights"],
-        )
-        scorer.trained = config["trained"]
-        scorer._seen = tensors["trained_images"]
+        with understanding(folder, scorer=cls.name):
+            scorer = cls(features=features, use_profile=config["use_profile"])
+            scorer.check_features(config["features"], folder=folder)
+            scorer.model = PopulationModel(
+                mean=tensors["mean"],
+                coefficients=tensors["coefficients"],
+                intercept=config["intercept"],
+                alpha=config["alpha"],
+                half_width=config["half_width"],
+                axes=tensors["axes"],
+                encoder=ProfileEncoder.from_json(config["profile_columns"]),
+                profile_weights=tensors["profile_weights"],
+            )
+            scorer.trained = config["trained"]
+            scorer._seen = tensors["trained_images"]
         return scorer
+
+
+def _tensors(model: PopulationModel) -> dict[str, np.ndarray]:
+    return {name: getattr(model, name) for name in ("mean", "coefficients", "axes", "profile_weights")}

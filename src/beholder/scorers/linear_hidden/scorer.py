@@ -16,6 +16,7 @@ from beholder.prediction import Predictions
 from beholder.rater import Rater
 from beholder.scorers.feature_scorer import FeatureScorer
 from beholder.scorers.linear_hidden.model import fit_rater
+from beholder.scorers.threads import one_blas_thread
 
 
 class LinearHiddenScorer(FeatureScorer):
@@ -38,8 +39,10 @@ class LinearHiddenScorer(FeatureScorer):
             n = len(names)
             ends = [np.full(n, value) for value in (scale.middle, scale.low, scale.high)]
             return Predictions(tuple(names), *ends, scale=scale, scorer=self.name, version=self.version)
-        model = fit_rater(self.features(rater.ratings.images), rater.ratings.scores)
-        score = model.predict(self.features(names)) if names else np.zeros(0)
+        known = self.features(rater.ratings.images)
+        with one_blas_thread():
+            model = fit_rater(known, rater.ratings.scores)
+        score = np.clip(model.predict(self.features(names)), scale.low, scale.high) if names else np.zeros(0)
         half = model.half_width(scale.width)
         ends = [np.clip(score + shift, scale.low, scale.high) for shift in (0.0, -half, half)]
         return Predictions(tuple(names), *ends, scale=scale, scorer=self.name, version=self.version)

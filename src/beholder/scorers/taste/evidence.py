@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
@@ -10,7 +10,7 @@ from scipy.optimize import minimize
 
 
 def fit_variances(
-    kernels: np.ndarray,
+    kernels: Callable[[np.ndarray], np.ndarray] | np.ndarray,
     data: Sequence[tuple[np.ndarray, np.ndarray]],
     *,
     start: np.ndarray,
@@ -23,7 +23,7 @@ def fit_variances(
     Source: Rasmussen & Williams 2006, eq. 5.8 and 5.9 (log marginal likelihood and its gradient), summed over the sets.
 
     Args:
-        kernels: [b, n, n].
+        kernels: [b, n, n]; or a function of indices [k] that gives [b, k, k], where n is too large for that.
         data: one (indices [k] into the n points, values [k] with prior mean 0) per set.
         start: [b + 1] starting values, noise last; all positive, in the squared units of the values.
         noise: [n] known noise variance of each point, added to the one that is fitted.
@@ -33,9 +33,9 @@ def fit_variances(
     Returns:
         [b + 1] weights, noise last.
     """
-    n_kernels = len(kernels)
-    known = np.zeros(kernels.shape[1]) if noise is None else noise
-    cut = [np.ascontiguousarray(kernels[:, i[:, None], i]).reshape(n_kernels, -1) for i, _ in data]
+    n_kernels = len(start) - 1
+    part = kernels if callable(kernels) else lambda i: kernels[:, i[:, None], i]
+    cut = [np.ascontiguousarray(part(i)).reshape(n_kernels, -1) for i, _ in data]
 
     def objective(log_weights: np.ndarray) -> tuple[float, np.ndarray]:
         weights = np.exp(log_weights)
@@ -43,7 +43,7 @@ def fit_variances(
         for (indices, values), flat in zip(data, cut, strict=True):
             n = len(values)
             covariance = (weights[:-1] @ flat).reshape(n, n)
-            covariance.flat[:: n + 1] += weights[-1] + known[indices]
+            covariance.flat[:: n + 1] += weights[-1] + (0.0 if noise is None else noise[indices])
             factor = cho_factor(covariance, lower=True, check_finite=False)
             inverse = cho_solve(factor, np.eye(n), check_finite=False)
             alpha = inverse @ values

@@ -43,7 +43,11 @@ class Projection:
 
     def __call__(self, features: np.ndarray) -> np.ndarray:
         """[n, d] features -> [n, dim] float64 looks."""
-        return np.concatenate([(features[:, b.start : b.stop] - b.mean) @ b.basis for b in self.blocks], axis=1).astype(np.float64)
+        out = np.empty((len(features), self.dim))
+        for block, columns in zip(self.blocks, self.columns, strict=True):
+            # The mean is taken off afterwards: no copy of the features.
+            out[:, columns] = features[:, block.start : block.stop] @ block.basis - block.mean @ block.basis
+        return out
 
     @property
     def columns(self) -> list[slice]:
@@ -69,7 +73,8 @@ class Projection:
             keep = singular > 1e-6 * max(float(singular[0]), 1e-12)
             axes = axes[keep][:components]
             looks = ((part - mean) * scale) @ axes.T
-            length = float(np.median(_squared_distances(looks, looks)[np.triu_indices(len(looks), k=1)])) if len(looks) > 1 else 1.0
+            some = looks[:: max(1, len(looks) // 1000)]  # a median needs no more
+            length = float(np.median(_squared_distances(some, some)[np.triu_indices(len(some), k=1)])) if len(some) > 1 else 1.0
             blocks.append(
                 Block(
                     name=name,
@@ -104,19 +109,21 @@ class Projection:
         linear_b = (b[:, linear_columns] * linear[linear_columns]).T
         kind = np.float32 if len(a) > ROWS else np.float64
         smooth = [
-            (kind(weight), columns, block.length, _exponent_of(b[:, columns], block.length).astype(kind))
+            (kind(weight), columns, kind(1 / block.length), _exponent_of(b[:, columns], block.length).astype(kind))
             for weight, columns, block in zip(weights[1::2], self.columns, self.blocks, strict=True)
             if weight > 0
         ]
         for start in range(0, len(a), ROWS):
             rows = a[start : start + ROWS]
             total = np.matmul(rows[:, linear_columns], linear_b, out=out[start : start + ROWS])
-            for weight, columns, length, turned in smooth:
-                exponent = _with_squares(rows[:, columns], length).astype(kind) @ turned
+            rows, similar = rows.astype(kind), np.zeros(total.shape, dtype=kind)
+            for weight, columns, scale, turned in smooth:
+                exponent = _with_squares(rows[:, columns], scale) @ turned
                 np.minimum(exponent, 0, out=exponent)
                 np.exp(exponent, out=exponent)
                 exponent *= weight
-                total += exponent
+                similar += exponent
+            total += similar
         return out
 
     def variance(self, a: np.ndarray, *, weights: Sequence[float]) -> np.ndarray:
@@ -132,9 +139,13 @@ def _exponent_of(b: np.ndarray, length: float) -> np.ndarray:
     return np.concatenate([2 / length * b, np.full((len(b), 1), -1.0), -(b**2).sum(axis=1, keepdims=True) / length], axis=1).T
 
 
-def _with_squares(a: np.ndarray, length: float) -> np.ndarray:
+def _with_squares(a: np.ndarray, scale: float) -> np.ndarray:
     """[n, d] -> [n, d + 2]."""
-    return np.concatenate([a, (a**2).sum(axis=1, keepdims=True) / length, np.ones((len(a), 1))], axis=1)
+    out = np.empty((len(a), a.shape[1] + 2), dtype=a.dtype)
+    out[:, :-2] = a
+    out[:, -2] = scale * np.einsum("ij,ij->i", a, a)
+    out[:, -1] = 1
+    return out
 
 
 def _squared_distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -20,8 +20,12 @@ from beholder.scorers.profile_features import ProfileEncoder
 from beholder.scorers.taste.crowd import Crowd
 from beholder.scorers.taste.kernels import Projection
 from beholder.scorers.taste.posterior import Evidence, Mixture, average, left_out
+from beholder.scorers.threads import one_blas_thread
 
 Z90 = 1.6448536269514722  # half width of the central 90 % of a standard normal
+# Share of the noise of a rating that the same person repeats when asked again: a liking for this very image that no other image tells of.
+# It does not matter for ratings of different images, but it is common to all choices that an image takes part in.
+REPEATED = 0.8
 LEFT_OUT_WEIGHT = 20.0  # that many ratings' worth of belief that the noise level is right, before the own errors count
 
 
@@ -95,13 +99,20 @@ class TasteModel:
         effect = self.encoder(profile) @ self.profile_weights
         return effect[0] + looks.axes @ effect[1:]
 
-    def covariance(self, a: Looks, b: Looks) -> Covariance:
-        """Prior covariance between two lists of images, by part; [n, m] each."""
+    def covariance(self, a: Looks, b: Looks, *, same: np.ndarray | None = None) -> Covariance:
+        """Prior covariance between two lists of images, by part; [n, m] each.
+
+        Args:
+            same: [n] index in b of the same image, -1 where b has it not; none is the same if not given.
+        """
+        rows = np.flatnonzero(same >= 0) if same is not None else np.zeros(0, dtype=np.int64)
         return Covariance(
             shared=self.crowd.covariance(self.projection, (a.looks, b.looks), (a.cross, b.cross)),
             trust=self.trust * np.outer(a.crowd, b.crowd),
             own=self.projection.kernel(a.looks, b.looks, weights=self.own) + (a.axes @ self.along) @ b.axes.T,
             severity=self.severity,
+            same=(rows, same[rows] if same is not None else rows),
+            image=np.array([self.crowd.own, REPEATED * self.noise]),
         )
 
     def variance(self, a: Looks, settings: np.ndarray) -> np.ndarray:
@@ -120,16 +131,14 @@ class TasteModel:
         if not len(evidence):
             weight = np.exp(self.log_prior - self.log_prior.max())
             return Posterior(self, looks, evidence, Mixture(self.settings, weight / weight.sum(), ()), 1.0)
-        parts = self.covariance(looks, looks)
-        diagonal = np.eye(len(looks)) * self.crowd.own
-
-        mixture = average(
-            lambda setting: parts.at(setting) + diagonal,
-            evidence,
-            settings=self.settings,
-            log_prior=self.log_prior,
-            noise=lambda setting: self.noise * setting[2],
-        )
+        with one_blas_thread():
+            mixture = average(
+                self.covariance(looks, looks, same=np.arange(len(looks))).at,
+                evidence,
+                settings=self.settings,
+                log_prior=self.log_prior,
+                noise=lambda setting: (1 - REPEATED) * self.noise * setting[2],
+            )
         errors = left_out(mixture, evidence)
         return Posterior(self, looks, evidence, mixture, float((LEFT_OUT_WEIGHT + errors.sum()) / (LEFT_OUT_WEIGHT + len(errors))))
 
@@ -140,15 +149,28 @@ class TasteModel:
 
 @dataclass(frozen=True)
 class Covariance:
-    """Prior covariance by part; [n, m] each, `severity` one number."""
+    """Prior covariance by part; [n, m] each, `severity` one number.
+
+    What belongs to one image only: `image` = variances of what looks do not explain, and of the noise that is repeated; `same` = rows and
+    columns at which both images are the same.
+    """
 
     shared: np.ndarray
     trust: np.ndarray
     own: np.ndarray
     severity: float
+    same: tuple[np.ndarray, np.ndarray]
+    image: np.ndarray
 
     def at(self, setting: np.ndarray) -> np.ndarray:
-        return self.shared + self.severity + setting[0] * self.own + setting[1] * self.trust
+        """[n, m] their sum for a rater with these factors of own taste, trust and noise."""
+        return self.taste(setting) + self.severity + setting[1] * self.trust
+
+    def taste(self, setting: np.ndarray) -> np.ndarray:
+        """[n, m] without severity and trust."""
+        total = self.shared + setting[0] * self.own
+        total[self.same] += self.image[0] + setting[2] * self.image[1]
+        return total
 
 
 @dataclass(frozen=True)
@@ -172,10 +194,7 @@ class Posterior:
         variance = self.model.variance(looks, settings) + self.model.noise * settings[:, 2:3]
         means = np.zeros_like(variance)
         if len(self.evidence):
-            parts = self.model.covariance(looks, self.looks)
-            if same is not None and self.model.crowd.own > 0:
-                rows = np.flatnonzero(same >= 0)
-                parts.shared[rows, same[rows]] += self.model.crowd.own
+            parts = self.model.covariance(looks, self.looks, same=same)
             for j, (setting, fit) in enumerate(zip(settings, self.mixture.fits, strict=True)):
                 across = self.evidence.columns(parts.at(setting))
                 means[j] = across @ fit.alpha
@@ -189,17 +208,17 @@ class Posterior:
         ratings = int((~self.evidence.is_choice).sum())
         return Z90 * self.model.width(ratings) * np.sqrt(self.inflation) * sd
 
-    def shares(self, looks: Looks) -> dict[str, np.ndarray]:
-        """What each piece of evidence adds to the mean of each image, by part; [n, k] each, their sum over k and parts the mean."""
+    def shares(self, looks: Looks, *, same: np.ndarray | None = None) -> dict[str, np.ndarray]:
+        """What each piece of evidence adds to the mean of `predict`, by part; [n, k] each, their sum over k and parts the mean."""
         out = {name: np.zeros((len(looks), len(self.evidence))) for name in ("severity", "crowd", "taste")}
         if not len(self.evidence):
             return out
-        parts = self.model.covariance(looks, self.looks)
+        parts = self.model.covariance(looks, self.looks, same=same)
         severity = np.full_like(parts.own, parts.severity)
         for weight, setting, fit in zip(self.mixture.weights, self.mixture.settings, self.mixture.fits, strict=True):
             out["severity"] += weight * self.evidence.columns(severity) * fit.alpha
             out["crowd"] += weight * self.evidence.columns(setting[1] * parts.trust) * fit.alpha
-            out["taste"] += weight * self.evidence.columns(parts.shared + setting[0] * parts.own) * fit.alpha
+            out["taste"] += weight * self.evidence.columns(parts.taste(setting)) * fit.alpha
         return out
 
     def joint(self, looks: Looks) -> tuple[np.ndarray, float]:

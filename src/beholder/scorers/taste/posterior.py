@@ -77,7 +77,8 @@ def fit(covariance: np.ndarray, evidence: Evidence, *, noise: float) -> Fit:
 
     Args:
         covariance: [k, k] prior covariance of what was said.
-        noise: variance of one rating; a choice compares two noisy impressions, so its probit has variance 2 x noise.
+        noise: variance of what a rating has of its own, beyond `covariance`; a choice compares two such impressions, so its probit
+            has variance 2 x noise.
     """
     k = len(evidence)
     choice = evidence.is_choice
@@ -143,7 +144,7 @@ def average(
         covariance: setting -> [n, n] prior covariance of the images the evidence speaks of.
         settings: [g, s] grid points.
         log_prior: [g].
-        noise: setting -> variance of one rating.
+        noise: setting -> variance of what a rating has of its own, see `fit`.
     """
     chosen = np.arange(len(settings))
     if len(evidence) > SCREEN:  # cubic in the evidence: choose the grid points on the latest part, then use all of it

@@ -16,7 +16,7 @@ from beholder.prediction import Predictions
 from beholder.rater import Rater
 from beholder.scorers import provenance
 from beholder.scorers.base import FeatureSource
-from beholder.scorers.feature_scorer import SHIPPED, FeatureScorer, read_weights, unique_rows, write_weights
+from beholder.scorers.feature_scorer import SHIPPED, FeatureScorer, read_weights, understanding, unique_rows, write_weights
 from beholder.scorers.profile_features import ProfileEncoder
 from beholder.scorers.taste.card import model_card
 from beholder.scorers.taste.crowd import Crowd
@@ -24,6 +24,7 @@ from beholder.scorers.taste.kernels import Block, Projection
 from beholder.scorers.taste.model import Looks, Posterior, TasteModel
 from beholder.scorers.taste.posterior import Evidence
 from beholder.scorers.taste.training import Progress, TasteConfig, learn
+from beholder.scorers.threads import one_blas_thread
 
 CHUNK = 2048  # images predicted at once: bounds the memory
 POOL = 1500  # images that `suggest` chooses among
@@ -78,9 +79,11 @@ class TasteScorer(FeatureScorer):
     def fit(self, train: Dataset, *, progress: Progress | None = None) -> TasteScorer:
         images = [os.fspath(train.images[i]) for i in train.used_images]
         layers = self.layer_widths()
-        self.model = learn(train, self.features(images), layers=layers, config=self.config, progress=progress)
+        features = self.features(images)
+        with one_blas_thread():
+            self.model = learn(train, features, layers=layers, config=self.config, progress=progress)
         self._seen = provenance.fingerprints(images)
-        self.trained = provenance.describe(train) | {"id": f"{int(np.bitwise_xor.reduce(self._seen)):016x}"[:8]}
+        self.trained = provenance.describe(train) | {"id": provenance.identity(_to_tensors(self.model)[0])}
         return self
 
     def trained_on(self, images: Sequence[str]) -> int:
@@ -99,9 +102,10 @@ class TasteScorer(FeatureScorer):
         every, rows = unique_rows([*asked, *spoken])
         looks = self._looks(every)
         out = []
-        for (_, rater), images, known, at, known_at in zip(requests, asked, spoken, rows, rows[len(asked) :], strict=False):
-            posterior = self._posterior(rater, looks[known_at], known)
-            out.append(self._predict(images, posterior, rater, known=known, looks=looks[at]))
+        with one_blas_thread():
+            for (_, rater), images, known, at, known_at in zip(requests, asked, spoken, rows, rows[len(asked) :], strict=False):
+                posterior = self._posterior(rater, looks[known_at], known)
+                out.append(self._predict(images, posterior, rater, known=known, looks=looks[at]))
         return out
 
     def posterior(self, rater: Rater) -> Posterior:
@@ -117,7 +121,7 @@ class TasteScorer(FeatureScorer):
         looks = self._looks([image])
         model, scale = self._model(), rater.scale
         points = model.spread * scale.width
-        shares = posterior.shares(looks)
+        shares = posterior.shares(looks, same=np.array([known.index(image) if image in known else -1]))
         prediction = self._predict([image], posterior, rater, known=known, looks=looks)
         everybody = scale.low + scale.width * model.centre + points * float(looks.crowd[0])
         profile = points * float(model.profile_effect(rater.profile, looks)[0])
@@ -170,10 +174,11 @@ class TasteScorer(FeatureScorer):
         folder = SHIPPED / cls.name if folder is None else folder
         config, tensors = read_weights(folder, scorer=cls.name)
         scorer = cls(features=features)
-        scorer.check_features(config["features"], folder=folder)
-        scorer.model = _from_tensors(tensors, config)
-        scorer.trained = config["trained"]
-        scorer._seen = tensors["trained_images"]
+        with understanding(folder, scorer=cls.name):
+            scorer.check_features(config["features"], folder=folder)
+            scorer.model = _from_tensors(tensors, config)
+            scorer.trained = config["trained"]
+            scorer._seen = tensors["trained_images"]
         return scorer
 
     def _model(self) -> TasteModel:

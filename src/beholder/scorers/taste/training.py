@@ -45,6 +45,8 @@ class TasteConfig:
         share_kernels, share_axes: how much of the kernels' and of the axes' covariance is kept; both explain own taste, each was
             fitted as if almost alone. Chosen on held-out raters (docs/decisions.md).
         own_factors, trust_factors, noise_factors: the grid.
+        shots: numbers of ratings for which the interval's width is measured.
+        width_raters: raters on whom it is measured; left out of steps 3 to 6 if that leaves at least twice as many.
         seed: of the random choices above.
     """
 
@@ -59,6 +61,7 @@ class TasteConfig:
     trust_factors: tuple[float, ...] = (1.0, 8.0)
     noise_factors: tuple[float, ...] = (0.35, 0.65, 1.0, 1.7, 3.0)
     shots: tuple[int, ...] = (0, 5, 10, 20, 50, 100)
+    width_raters: int = 50
     seed: int = 0
 
 
@@ -117,25 +120,34 @@ def learn(
     truth = _smoothed(crowd.mean(crowd.cross(projection, looks)), effects, noise, own)
 
     say(2, 7, "how much raters differ")
-    some = _subset(table, config=config, rng=rng)
+    # The interval is measured on raters whom steps 3 to 6 have not seen, where there are enough of them.
+    held_out = rng.permutation(len(raters))[: config.width_raters]
+    apart = len(raters) >= 3 * config.width_raters
+    rest = _only(table, np.setdiff1d(np.arange(len(raters)), held_out)) if apart else table
+    some = _subset(rest, config=config, rng=rng)
     severity, trust, own_weights, rating_noise = _fit_own(projection, looks, truth, some)
 
     say(3, 7, "along which axes they differ")
     axes_mean, axes = _principal_axes(looks, config.axes)
-    base = severity + trust * np.outer(truth, truth) + config.share_kernels * projection.kernel(looks, looks, weights=own_weights)
+
+    def others(i: np.ndarray) -> np.ndarray:
+        own_part = projection.kernel(looks[i], looks[i], weights=config.share_kernels * own_weights)
+        return severity + trust * np.outer(truth[i], truth[i]) + own_part
+
     along = _fit_along(
-        base,
+        others,
         (looks - axes_mean) @ axes,
         truth,
-        _subset(table, config=replace(config, max_raters=2 * config.max_raters), rng=rng),
+        _subset(rest, config=replace(config, max_raters=2 * config.max_raters), rng=rng),
         rating_noise,
     )
 
     say(4, 7, "what profiles tell")
     encoder = ProfileEncoder.learn(table.profiles)
-    profile_weights = _fit_profile(
-        encoder, table, truth, (looks - axes_mean) @ axes, severity=severity, noise=rating_noise + _mean_own(projection, looks, own_weights)
-    )
+    unexplained = rating_noise + float(projection.variance(looks, weights=own_weights).mean())
+
+    def from_profiles(part: _Table) -> np.ndarray:
+        return _fit_profile(encoder, part, truth, (looks - axes_mean) @ axes, severity=severity, noise=unexplained)
 
     model = TasteModel(
         layers=layers,
@@ -151,7 +163,7 @@ def learn(
         axes=axes,
         along=config.share_axes * along,
         encoder=encoder,
-        profile_weights=profile_weights,
+        profile_weights=from_profiles(rest),
         settings=np.array(list(itertools.product(config.own_factors, config.trust_factors, config.noise_factors))),
         log_prior=np.zeros(len(config.own_factors) * len(config.trust_factors) * len(config.noise_factors)),
         shots=np.array(config.shots),
@@ -161,7 +173,10 @@ def learn(
     model = replace(model, log_prior=_fit_grid(model, looks, truth, some))
     say(6, 7, "width of the intervals")
     groups = np.array([train.groups[i] for i in images])
-    model = replace(model, widths=_fit_widths(model, looks, effects, noise, groups, table, config=config, rng=rng))
+    asked = _only(table, held_out)
+    model = replace(model, widths=_fit_widths(model, looks, effects, noise, groups, asked, config=config, rng=rng))
+    if apart:
+        model = replace(model, profile_weights=from_profiles(table))
     say(7, 7, "done")
     return model
 
@@ -169,6 +184,10 @@ def learn(
 def _smoothed(mean: np.ndarray, effects: np.ndarray, noise: np.ndarray, own: float) -> np.ndarray:
     """Image effects with their sampling noise shrunk towards what looks say: the best guess at the shared taste itself."""
     return mean + own / (own + noise) * (effects - mean)
+
+
+def _only(table: _Table, raters: np.ndarray) -> _Table:
+    return _Table(*([part[u] for u in raters] for part in (table.images, table.values, table.profiles)))
 
 
 def _subset(table: _Table, *, config: TasteConfig, rng: np.random.Generator) -> _Table:
@@ -183,10 +202,13 @@ def _subset(table: _Table, *, config: TasteConfig, rng: np.random.Generator) -> 
 
 def _fit_own(projection: Projection, looks: np.ndarray, truth: np.ndarray, some: _Table) -> tuple[float, float, np.ndarray, float]:
     """Variances of severity, trust, own taste by kernel, and noise."""
-    kernels = np.concatenate([np.ones((1, len(looks), len(looks))), np.outer(truth, truth)[None], projection.kernels(looks, looks)])
+
+    def kernels(i: np.ndarray) -> np.ndarray:
+        return np.concatenate([np.ones((1, len(i), len(i))), np.outer(truth[i], truth[i])[None], projection.kernels(looks[i], looks[i])])
+
     data = [(i, v - truth[i]) for i, v in zip(some.images, some.values, strict=True)]
     left = float(np.mean([np.var(v) for _, v in data]))
-    n_kernels = len(kernels) - 2
+    n_kernels = 2 * len(projection.blocks)
     start = np.concatenate([[0.2, 0.1], np.full(n_kernels, 0.4 * left / n_kernels), [0.4 * left]])
     weights = fit_variances(kernels, data, start=np.maximum(start, 1e-6), iterations=30)
     return float(weights[0]), float(weights[1]), weights[2:-1], float(weights[-1])
@@ -199,16 +221,18 @@ def _principal_axes(looks: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarr
     return mean, axes[:keep].T * (np.sqrt(len(looks)) / singular[:keep])
 
 
-def _mean_own(projection: Projection, looks: np.ndarray, weights: np.ndarray) -> float:
-    return float(projection.variance(looks, weights=weights).mean())
+def _fit_along(
+    others: Callable[[np.ndarray], np.ndarray], axes: np.ndarray, truth: np.ndarray, some: _Table, noise: float, *, rounds: int = 12
+) -> np.ndarray:
+    """Covariance [k, k] of the raters' weights on the axes, by expectation maximisation (random-effects regression).
 
-
-def _fit_along(base: np.ndarray, axes: np.ndarray, truth: np.ndarray, some: _Table, noise: float, *, rounds: int = 12) -> np.ndarray:
-    """Covariance [k, k] of the raters' weights on the axes, by expectation maximisation (random-effects regression)."""
+    Args:
+        others: indices of images -> their prior covariance without the axes.
+    """
     k = axes.shape[1]
     statistics = []
     for i, v in zip(some.images, some.values, strict=True):
-        total = base[np.ix_(i, i)] + noise * np.eye(len(i))
+        total = others(i) + noise * np.eye(len(i))
         solved = np.linalg.solve(total, axes[i])
         statistics.append((axes[i].T @ solved, solved.T @ (v - truth[i])))
     along = np.eye(k) * 0.02
@@ -262,18 +286,14 @@ def _fit_profile(
 def _fit_grid(model: TasteModel, looks: np.ndarray, truth: np.ndarray, some: _Table) -> np.ndarray:
     """Log prior [g] of the settings: how often raters are of each kind, by expectation maximisation on their evidences."""
     axes = (looks - model.axes_mean) @ model.axes
-    own = model.projection.kernel(looks, looks, weights=model.own) + (axes @ model.along) @ axes.T
-    trust = model.trust * np.outer(truth, truth)
     log_evidence = []
     for i, v in zip(some.images, some.values, strict=True):
         i, v = i[:60], v[:60]
         evidence = _ratings(np.arange(len(i)), v - truth[i])
-        cut = np.ix_(i, i)
+        own = model.projection.kernel(looks[i], looks[i], weights=model.own) + (axes[i] @ model.along) @ axes[i].T
+        trust = model.trust * np.outer(truth[i], truth[i])
         log_evidence.append(
-            [
-                fit(s[0] * own[cut] + s[1] * trust[cut] + model.severity, evidence, noise=model.noise * s[2]).log_evidence
-                for s in model.settings
-            ]
+            [fit(s[0] * own + s[1] * trust + model.severity, evidence, noise=model.noise * s[2]).log_evidence for s in model.settings]
         )
     log_evidence = np.array(log_evidence)
     prior = np.full(len(model.settings), 1 / len(model.settings))
@@ -300,7 +320,7 @@ def _fit_widths(
     rng: np.random.Generator,
 ) -> np.ndarray:
     """Factors of the half width so that 90 % of ratings of unseen images fall inside, for each number of ratings in `shots`."""
-    n_folds, n_raters = 3, 40
+    n_folds = 3
     names = rng.permutation(np.unique(groups))
     fold_of = dict(zip(names.tolist(), (np.arange(len(names)) % n_folds).tolist(), strict=True))
     fold = np.array([fold_of[g] for g in groups.tolist()])
@@ -322,7 +342,7 @@ def _fit_widths(
         partial = replace(model, crowd=crowd)
         cross = crowd.cross(model.projection, looks)
         all_looks = Looks(looks, cross, crowd.mean(cross), (looks - model.axes_mean) @ model.axes)
-        for u in rng.permutation(len(table.images))[:n_raters]:
+        for u in range(len(table.images)):
             rated, values = table.images[u], table.values[u]
             prior = all_looks.crowd[rated] + partial.profile_effect(table.profiles[u], all_looks[rated])
             known = rng.permutation(np.flatnonzero(fold[rated] != f))
