@@ -4,8 +4,8 @@
 # make bench     measures the scorers on your data:  make bench ROOT=DIR [DATASET=folder] [SCORERS=taste,population] [BENCH_OPTIONS=--fit]
 # make clean     removes .venv, demo/ and caches of tools
 #
-# On Linux, PyPI's torch brings several GB for GPUs. The CPU build alone:
-#   make demo TORCH_OPTIONS="--index-url https://download.pytorch.org/whl/cpu"
+# Where the package registry's torch brings several GB for GPUs, the CPU build alone is enough; its index is on torch's own install page:
+#   make demo TORCH_OPTIONS="--index-url URL-OF-THE-CPU-BUILDS"
 
 PYTHON ?= python3
 TORCH_OPTIONS ?=
