@@ -24,8 +24,9 @@ from beholder.ratings import Ratings
 from beholder.scale import Scale
 from beholder.scorers.feature_scorer import SHIPPED, read_weights
 from beholder.scorers.taste.model import TasteModel
-from beholder.scorers.taste.scorer import TasteScorer
+from beholder.scorers.taste.scorer import CHUNK, TasteScorer
 from beholder.scorers.taste.training import TasteConfig
+from beholder.scorers.threads import in_chunks
 
 LIMIT = 1.0  # seconds
 WIDTHS = {"pool": 1280, "max": 1280, "block10": 112, "block14": 192, "block15": 320}  # of EfficientNet-Lite0, at any scale
@@ -89,16 +90,14 @@ def timed(work: Callable[[], object]) -> float:
 
 
 def steps(model: TasteModel, features: np.ndarray) -> dict[str, float]:
-    """Seconds of the parts of a prediction without ratings, for all images, in the chunks in which the scorer predicts."""
-    from beholder.scorers.taste.scorer import CHUNK
-
-    parts = [features[start : start + CHUNK] for start in range(0, len(features), CHUNK)]
-    seen = [model.look(part) for part in parts]
-    return {
-        "compressing features to looks": timed(lambda: [model.projection(part) for part in parts]),
-        "likeness to the crowd's landmarks": timed(lambda: [model.crowd.cross(model.projection, looks.looks) for looks in seen]),
-        "how sure the crowd is": timed(lambda: [model.variance(looks, model.settings) for looks in seen]),
+    """Seconds of the parts of a prediction without ratings, for all images, in the chunks and threads in which the scorer predicts."""
+    seen = model.look(features)
+    work = {
+        "compressing features to looks": lambda part: model.projection(features[part]),
+        "likeness to the crowd's landmarks": lambda part: model.crowd.cross(model.projection, seen.looks[part]),
+        "how sure the crowd is": lambda part: model.variance(seen[part], model.settings),
     }
+    return {name: timed(lambda do=do: in_chunks(do, len(features), size=CHUNK)) for name, do in work.items()}
 
 
 def main(arguments: list[str] | None = None) -> int:

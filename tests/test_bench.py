@@ -29,7 +29,7 @@ class Linear(Scorer):
         self.calls = []
         self.weights, self.mean, self.spread = np.zeros(features.dim), 3.0, 1.0
 
-    def fit(self, train):
+    def fit(self, train, *, progress=None):
         assert not len(train.choice_rater)
         self.trained_raters, self.trained_images = set(train.used_raters), set(train.used_images)
         x = self.features([str(train.images[image]) for image in train.rating_image])
@@ -57,7 +57,7 @@ class Linear(Scorer):
 class Middle(Scorer):
     name, uses_ratings = "middle", False
 
-    def fit(self, train):
+    def fit(self, train, *, progress=None):
         return self
 
     def predict(self, images, rater):

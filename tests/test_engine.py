@@ -168,6 +168,8 @@ def test_error_in_the_encoder_comes_through_and_loses_nothing(photos, store):
 
 def test_ctrl_c_keeps_what_is_finished(photos, tmp_path):
     script = f"""
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job of a shell starts with Ctrl-C ignored
 import sys
 sys.path.insert(0, {str(HERE)!r})
 from beholder.engine.local import index

@@ -34,6 +34,12 @@ class Evidence:
     value: np.ndarray
     offset: np.ndarray
 
+    @classmethod
+    def of_ratings(cls, value: np.ndarray) -> Evidence:
+        """One rating of each image, in order; see `value`."""
+        n = len(value)
+        return cls(np.arange(n), np.full(n, -1), value, np.zeros(n))
+
     def __len__(self) -> int:
         return len(self.first)
 

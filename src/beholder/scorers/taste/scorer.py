@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -24,9 +25,9 @@ from beholder.scorers.taste.kernels import Block, Projection
 from beholder.scorers.taste.model import Looks, Posterior, TasteModel
 from beholder.scorers.taste.posterior import Evidence
 from beholder.scorers.taste.training import Progress, TasteConfig, learn
-from beholder.scorers.threads import one_blas_thread
+from beholder.scorers.threads import in_chunks, one_blas_thread
 
-CHUNK = 2048  # images predicted at once: bounds the memory
+CHUNK = 1024  # images predicted at once by each thread: bounds the memory
 POOL = 1500  # images that `suggest` chooses among
 
 
@@ -71,6 +72,7 @@ class TasteScorer(FeatureScorer):
         self.config = config or TasteConfig()
         self.trained: dict[str, object] = {}
         self._seen = np.zeros(0, dtype=np.uint64)
+        self._reading = threading.Lock()  # a source of features need not bear several threads at once
 
     @property
     def version(self) -> str:
@@ -187,7 +189,9 @@ class TasteScorer(FeatureScorer):
         return self.model
 
     def _looks(self, images: Sequence[str]) -> Looks:
-        return self._model().look(self.features(list(images)))
+        model, features = self._model(), self.features(list(images))
+        with one_blas_thread():
+            return model.look(features)
 
     def _posterior(self, rater: Rater, looks: Looks, known: Sequence[str]) -> Posterior:
         """`looks` of the images in `known`, those that the rater's ratings and choices speak of."""
@@ -212,13 +216,20 @@ class TasteScorer(FeatureScorer):
         model, scale = self._model(), rater.scale
         place = {image: i for i, image in enumerate(known)}
         score, half = np.empty(len(images)), np.empty(len(images))
-        for start in range(0, len(images), CHUNK):
-            part = slice(start, start + CHUNK)
-            seen = self._looks(images[part]) if looks is None else looks[part]
+
+        def predict(part: slice) -> None:
+            if looks is None:
+                with self._reading:
+                    features = self.features(images[part])
+                seen = model.look(features)
+            else:
+                seen = looks[part]
             same = np.array([place.get(image, -1) for image in images[part]], dtype=np.int64)
             mean, sd = posterior.predict(seen, same=same)
             score[part] = mean + seen.crowd + model.profile_effect(rater.profile, seen)
             half[part] = posterior.half_width(sd)
+
+        in_chunks(predict, len(images), size=CHUNK)
         unit = model.centre + model.spread * score
         ends = [np.clip(scale.from_unit(unit + sign * model.spread * half), scale.low, scale.high) for sign in (0, -1, 1)]
         return Predictions(tuple(images), *ends, scale=scale, scorer=self.name, version=self.version)

@@ -8,7 +8,7 @@
 4. Axes: the covariance along principal axes of the looks by expectation maximisation over raters.
 5. Profile: ridge regression of what is left on profile x axes; strength chosen on held-out raters.
 6. Grid: how often raters have stronger own taste, more trust, more noise (expectation maximisation on their evidences).
-7. Width of the interval: measured on training raters with the crowd refitted without the images asked for.
+7. Width of the interval: steps 1 to 6 on parts of the data, measured on the raters and image groups left out.
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ from beholder.errors import BeholderError
 from beholder.scorers.effects import image_effects
 from beholder.scorers.profile_features import ProfileEncoder
 from beholder.scorers.taste import crowd as crowds
+from beholder.scorers.taste.calibration import measure_widths
 from beholder.scorers.taste.evidence import fit_variances
 from beholder.scorers.taste.kernels import Projection
-from beholder.scorers.taste.model import Looks, TasteModel
+from beholder.scorers.taste.model import TasteModel
 from beholder.scorers.taste.posterior import Evidence, fit
 
 Progress = Callable[[int, int, str], None]
@@ -46,7 +47,7 @@ class TasteConfig:
             fitted as if almost alone. Chosen on held-out raters (docs/decisions.md).
         own_factors, trust_factors, noise_factors: the grid.
         shots: numbers of ratings for which the interval's width is measured.
-        width_raters: raters on whom it is measured; left out of steps 3 to 6 if that leaves at least twice as many.
+        width_folds, width_raters: in how many parts, and on how many raters left out of each.
         seed: of the random choices above.
     """
 
@@ -61,6 +62,7 @@ class TasteConfig:
     trust_factors: tuple[float, ...] = (1.0, 8.0)
     noise_factors: tuple[float, ...] = (0.35, 0.65, 1.0, 1.7, 3.0)
     shots: tuple[int, ...] = (0, 5, 10, 20, 50, 100)
+    width_folds: int = 5
     width_raters: int = 50
     seed: int = 0
 
@@ -89,6 +91,21 @@ def learn(
         BeholderError: too few raters or images to learn from.
     """
     say = progress or (lambda done, total, text: None)
+    model = _learn(train, features, layers=layers, config=config, say=say)
+
+    def part(rows: np.ndarray) -> tuple[Dataset, TasteModel]:
+        kept = train.rows(rows)
+        known = features[np.searchsorted(train.used_images, kept.used_images)]
+        return kept, _learn(kept, known, layers=layers, config=config, say=lambda done, total, text: None)
+
+    say(6, 7, "width of the intervals")
+    model = replace(model, widths=measure_widths(train, features, learn=part, config=config))
+    say(7, 7, "done")
+    return model
+
+
+def _learn(train: Dataset, features: np.ndarray, *, layers: dict[str, int], config: TasteConfig, say: Progress) -> TasteModel:
+    """Steps 1 to 6."""
     raters, images = train.used_raters, train.used_images
     if len(raters) < 3 or len(images) < 10 or len(train.rating_score) < 50:
         raise BeholderError(
@@ -120,11 +137,7 @@ def learn(
     truth = _smoothed(crowd.mean(crowd.cross(projection, looks)), effects, noise, own)
 
     say(2, 7, "how much raters differ")
-    # The interval is measured on raters whom steps 3 to 6 have not seen, where there are enough of them.
-    held_out = rng.permutation(len(raters))[: config.width_raters]
-    apart = len(raters) >= 3 * config.width_raters
-    rest = _only(table, np.setdiff1d(np.arange(len(raters)), held_out)) if apart else table
-    some = _subset(rest, config=config, rng=rng)
+    some = _subset(table, config=config, rng=rng)
     severity, trust, own_weights, rating_noise = _fit_own(projection, looks, truth, some)
 
     say(3, 7, "along which axes they differ")
@@ -138,7 +151,7 @@ def learn(
         others,
         (looks - axes_mean) @ axes,
         truth,
-        _subset(rest, config=replace(config, max_raters=2 * config.max_raters), rng=rng),
+        _subset(table, config=replace(config, max_raters=2 * config.max_raters), rng=rng),
         rating_noise,
     )
 
@@ -146,8 +159,7 @@ def learn(
     encoder = ProfileEncoder.learn(table.profiles)
     unexplained = rating_noise + float(projection.variance(looks, weights=own_weights).mean())
 
-    def from_profiles(part: _Table) -> np.ndarray:
-        return _fit_profile(encoder, part, truth, (looks - axes_mean) @ axes, severity=severity, noise=unexplained)
+    profile_weights = _fit_profile(encoder, table, truth, (looks - axes_mean) @ axes, severity=severity, noise=unexplained)
 
     model = TasteModel(
         layers=layers,
@@ -163,31 +175,19 @@ def learn(
         axes=axes,
         along=config.share_axes * along,
         encoder=encoder,
-        profile_weights=from_profiles(rest),
+        profile_weights=profile_weights,
         settings=np.array(list(itertools.product(config.own_factors, config.trust_factors, config.noise_factors))),
         log_prior=np.zeros(len(config.own_factors) * len(config.trust_factors) * len(config.noise_factors)),
         shots=np.array(config.shots),
         widths=np.ones(len(config.shots)),
     )
     say(5, 7, "how raters vary in trust and noise")
-    model = replace(model, log_prior=_fit_grid(model, looks, truth, some))
-    say(6, 7, "width of the intervals")
-    groups = np.array([train.groups[i] for i in images])
-    asked = _only(table, held_out)
-    model = replace(model, widths=_fit_widths(model, looks, effects, noise, groups, asked, config=config, rng=rng))
-    if apart:
-        model = replace(model, profile_weights=from_profiles(table))
-    say(7, 7, "done")
-    return model
+    return replace(model, log_prior=_fit_grid(model, looks, truth, some))
 
 
 def _smoothed(mean: np.ndarray, effects: np.ndarray, noise: np.ndarray, own: float) -> np.ndarray:
     """Image effects with their sampling noise shrunk towards what looks say: the best guess at the shared taste itself."""
     return mean + own / (own + noise) * (effects - mean)
-
-
-def _only(table: _Table, raters: np.ndarray) -> _Table:
-    return _Table(*([part[u] for u in raters] for part in (table.images, table.values, table.profiles)))
 
 
 def _subset(table: _Table, *, config: TasteConfig, rng: np.random.Generator) -> _Table:
@@ -289,7 +289,7 @@ def _fit_grid(model: TasteModel, looks: np.ndarray, truth: np.ndarray, some: _Ta
     log_evidence = []
     for i, v in zip(some.images, some.values, strict=True):
         i, v = i[:60], v[:60]
-        evidence = _ratings(np.arange(len(i)), v - truth[i])
+        evidence = Evidence.of_ratings(v - truth[i])
         own = model.projection.kernel(looks[i], looks[i], weights=model.own) + (axes[i] @ model.along) @ axes[i].T
         trust = model.trust * np.outer(truth[i], truth[i])
         log_evidence.append(
@@ -302,61 +302,3 @@ def _fit_grid(model: TasteModel, looks: np.ndarray, truth: np.ndarray, some: _Ta
         share = np.exp(share - logsumexp(share, axis=1, keepdims=True))
         prior = (share.sum(axis=0) + 0.5) / (len(share) + 0.5 * len(prior))  # never zero: another world may need it
     return np.log(prior)
-
-
-def _ratings(first: np.ndarray, value: np.ndarray) -> Evidence:
-    return Evidence(first, np.full(len(first), -1), value, np.zeros(len(first)))
-
-
-def _fit_widths(
-    model: TasteModel,
-    looks: np.ndarray,
-    effects: np.ndarray,
-    noise: np.ndarray,
-    groups: np.ndarray,
-    table: _Table,
-    *,
-    config: TasteConfig,
-    rng: np.random.Generator,
-) -> np.ndarray:
-    """Factors of the half width so that 90 % of ratings of unseen images fall inside, for each number of ratings in `shots`."""
-    n_folds = 3
-    names = rng.permutation(np.unique(groups))
-    fold_of = dict(zip(names.tolist(), (np.arange(len(names)) % n_folds).tolist(), strict=True))
-    fold = np.array([fold_of[g] for g in groups.tolist()])
-    if len(names) < n_folds:
-        return np.ones(len(config.shots))
-    ratios: list[list[np.ndarray]] = [[] for _ in config.shots]
-    for f in range(n_folds):
-        inside = np.flatnonzero(fold != f)
-        landmarks = np.sort(rng.permutation(len(inside))[: config.max_landmarks])
-        crowd = crowds.condition(
-            model.projection,
-            looks[inside],
-            effects[inside],
-            noise[inside],
-            weights=model.crowd.weights,
-            own=model.crowd.own,
-            landmarks=landmarks,
-        )
-        partial = replace(model, crowd=crowd)
-        cross = crowd.cross(model.projection, looks)
-        all_looks = Looks(looks, cross, crowd.mean(cross), (looks - model.axes_mean) @ model.axes)
-        for u in range(len(table.images)):
-            rated, values = table.images[u], table.values[u]
-            prior = all_looks.crowd[rated] + partial.profile_effect(table.profiles[u], all_looks[rated])
-            known = rng.permutation(np.flatnonzero(fold[rated] != f))
-            asked = np.flatnonzero(fold[rated] == f)
-            if not len(asked):
-                continue
-            for s, n in enumerate(config.shots):
-                if n > len(known):
-                    continue
-                use = known[:n]
-                posterior = partial.learn(all_looks[rated[use]], _ratings(np.arange(n), (values - prior)[use]))
-                mean, sd = posterior.predict(all_looks[rated[asked]])
-                plain = replace(posterior, model=replace(partial, widths=np.ones(len(config.shots))))
-                ratios[s].append(np.abs((values - prior)[asked] - mean) / plain.half_width(sd))
-    widths = [float(np.quantile(np.concatenate(r), 0.9)) if sum(map(len, r)) >= 200 else np.nan for r in ratios]
-    known = np.flatnonzero(np.isfinite(widths))
-    return np.interp(np.arange(len(widths)), known, np.array(widths)[known]) if len(known) else np.ones(len(widths))
