@@ -60,7 +60,7 @@ class Located:
                 names = ", ".join(gone[:SHOWN]) + (f" and {len(gone) - SHOWN} more" if len(gone) > SHOWN else "")
                 found.append(
                     f"{len(gone)} of {len(gone) + n_kept} {what}s are left out, as their images are gone or cannot be read ({names}): "
-                    "put the files back or correct the paths"
+                    "put the files back, correct the paths, or import them with --root FOLDER"
                 )
         return found
 

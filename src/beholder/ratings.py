@@ -290,6 +290,8 @@ def _rows_of(rows: list[dict[str, str]], *, rater: str | None, path: Path) -> li
 
 
 def _score(value: object, *, image: object, scale: Scale) -> float:
+    if isinstance(value, str):
+        value = value.replace(",", ".")  # the decimal comma that comes with semicolon-separated files
     try:
         score = math.nan if isinstance(value, bool) else float(value)
     except (TypeError, ValueError):
@@ -298,6 +300,6 @@ def _score(value: object, *, image: object, scale: Scale) -> float:
         raise BeholderError(f"score = {value!r} of {image} is not a number: give one from {scale.low:g} to {scale.high:g}")
     if not scale.contains(score):
         raise BeholderError(
-            f"score = {score:g} of {image} is outside the scale {scale.low:g} to {scale.high:g}: correct it, or give the scale it is on"
+            f"score = {score:g} of {image} is outside the scale {scale.low:g} to {scale.high:g}: correct it, or give the scale it is on (--scale LOW-HIGH)"
         )
     return min(max(score, scale.low), scale.high)
