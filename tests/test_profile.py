@@ -77,3 +77,11 @@ def test_files(tmp_path):
             Profile.from_toml(path)
     with pytest.raises(BeholderError, match="cannot be read"):
         Profile.from_toml(tmp_path / "nowhere.toml")
+
+
+def test_a_slip_in_a_field_name_is_noticed():
+    assert Profile.from_dict({"agee": 34, "opennes": 8, "shoe size": 41, "hometown": "Porto"}).probable_slips() == {
+        "agee": "age",
+        "opennes": "openness",
+    }
+    assert Profile.from_dict({"age": 34, "Art Experience": "expert"}).probable_slips() == {}

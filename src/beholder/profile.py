@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 import os
 import re
@@ -68,6 +69,11 @@ class Profile:
         """The fields that are set, free fields last."""
         named = {s.name: getattr(self, s.name) for s in fields(self) if s.name != "free" and getattr(self, s.name) is not None}
         return named | dict(self.free)
+
+    def probable_slips(self) -> dict[str, str]:
+        """Free fields whose names are nearly those of known fields: name -> what was probably meant."""
+        names = [s.name for s in fields(self) if s.name != "free"]
+        return {name: near[0] for name in self.free if (near := difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.8))}
 
     def __bool__(self) -> bool:
         return bool(self.known())

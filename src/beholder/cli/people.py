@@ -40,6 +40,8 @@ def who(*, rater: str | None, profile: Path | None, ratings: Path | None, scale:
         someone = replace(someone, name=rater) if named_in_file and not _kept(rater) else _from_store(rater)
     if profile is not None:
         someone = replace(someone, profile=Profile.from_toml(profile))
+        for name, meant in someone.profile.probable_slips().items():
+            note(f"{profile}: {name} is kept as a free field; did you mean {meant}?")
     look_in = []
     if ratings is not None:
         more = read_evidence(ratings, scale=asked, rater=rater if named_in_file else None)
