@@ -9,7 +9,7 @@ from scipy.special import log_ndtr
 from scipy.stats import multivariate_normal
 
 from beholder.scorers.taste import crowd as crowds
-from beholder.scorers.taste import evidence as evidences
+from beholder.scorers.taste import variances as evidences
 from beholder.scorers.taste.kernels import ROWS, Projection
 from beholder.scorers.taste.posterior import SCREEN, Evidence, Mixture, average, fit, left_out
 

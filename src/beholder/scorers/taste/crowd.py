@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 
-from beholder.scorers.taste.evidence import fit_variances
 from beholder.scorers.taste.kernels import Projection
+from beholder.scorers.taste.variances import fit_variances
 
 JITTER = 1e-6
 

@@ -26,10 +26,10 @@ from beholder.scorers.effects import image_effects
 from beholder.scorers.profile_features import ProfileEncoder
 from beholder.scorers.taste import crowd as crowds
 from beholder.scorers.taste.calibration import measure_widths
-from beholder.scorers.taste.evidence import fit_variances
 from beholder.scorers.taste.kernels import Projection
 from beholder.scorers.taste.model import TasteModel
 from beholder.scorers.taste.posterior import Evidence, fit
+from beholder.scorers.taste.variances import fit_variances
 
 Progress = Callable[[int, int, str], None]
 
