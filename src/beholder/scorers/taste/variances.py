@@ -28,7 +28,7 @@ def fit_variances(
         start: [b + 1] starting values, noise last; all positive, in the squared units of the values.
         noise: [n] known noise variance of each point, added to the one that is fitted.
         iterations: of L-BFGS-B at most.
-        pull: weight of a penalty on the sum of the variances, which keeps useless kernels at zero.
+        pull: weight of a penalty on the sum of all variances, the noise included; it keeps useless kernels at zero.
 
     Returns:
         [b + 1] weights, noise last.
