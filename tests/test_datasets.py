@@ -93,6 +93,18 @@ def test_everything_there_can_be(root):
     assert any("1 choices dropped" in note for note in data.notes)
 
 
+def test_captions(root):
+    assert read(root).captions == ()
+    (root / "images.csv").write_text('image,caption\nc.jpg,"A boat,\n at night."\nb.jpg,\nc.jpg,another\nnot.jpg,x\n')
+    data = read(root)
+    assert dict(zip(data.image_ids, data.captions, strict=True)) == {"b.jpg": "", "c.jpg": "A boat, at night.", "lakes/a.jpg": ""}
+    assert data.notes == () and data.rows([0]).captions == data.captions
+    (root / "images.csv").write_text("image,caption\nc.jpg,\n")
+    assert read(root).captions == ()
+    (root / "images.csv").write_text("image,author\nc.jpg,me\n")
+    assert read(root).notes == ("images.csv has no column group: every image is a group of its own",)
+
+
 def test_other_separators_aliases_and_a_byte_order_mark(root):
     (root / "ratings.csv").write_bytes("\ufeffRater;Path;Stars\r\nann; b.jpg ;4\r\n\r\nbob;c.jpg;5;;\r\n".encode())
     assert rows_of(read(root)) == [("ann", "b.jpg", 4), ("bob", "c.jpg", 5)]
@@ -233,7 +245,7 @@ def test_check_finds_what_is_odd(root):
 
 def test_names_of_datasets():
     assert {"folder", "oasis-beauty"} <= set(datasets.names())
-    with pytest.raises(BeholderError, match=r"did you mean oasis-beauty\? Known are folder"):
+    with pytest.raises(BeholderError, match=r"did you mean oasis-beauty\? Known are eva, flickr-aes, folder"):
         datasets.read("oasis_beuty", "x")
     with pytest.raises(BeholderError, match="there is no dataset 'xyz'"):
         datasets.check("xyz", "x")

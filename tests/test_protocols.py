@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from beholder.datasets.splits import published_split
 from beholder.errors import BeholderError
 from beholder.evaluation import protocols
 from beholder.evaluation.answering import fold_key, rater_with
@@ -232,3 +233,50 @@ def test_wrong_split_files(data, tmp_path, lines, message):
 def test_missing_split_file(data, tmp_path):
     with pytest.raises(BeholderError, match="cannot be read"):
         SplitFile(tmp_path / "no.csv").folds(data)
+
+
+# --- folds that others published
+
+
+@pytest.fixture(scope="module", params=["para", "lapis"])
+def published(request):
+    """A few raters and images of the published lists, each rater with 12 ratings."""
+    split = published_split(request.param)
+    raters = [*split.train_raters[:8], *split.test_raters[:3], "nobody"]
+    asked = (split.test_images or split.validation_images)[:6]
+    learned = split.train_images[:9] or tuple(f"iaa_pub{i}_x.jpg" for i in range(9))
+    images = [f"style/{name}" for name in (*asked, *learned, *split.validation_images[-2:])]
+    world = simulate(mixed(n_raters=len(raters), n_images=len(images), images_per_group=1, ratings_per_rater=len(images), seed=1)).dataset
+    named = dataclasses.replace(world, name=request.param, raters=tuple(raters), image_ids=tuple(images), groups=tuple(images))
+    return named, split, set(asked), set(learned)
+
+
+def test_published_folds(published):
+    data, split, asked, learned = published
+    if data.name == "para":
+        asked = asked | set(split.validation_images[-2:])  # the list of PARA has no test images: these are asked
+    folds = protocols.get("published-folds", seeds=(0, 1)).folds(data)
+    tested = [rater for fold in folds if fold.seed == 0 for rater in fold.raters]
+    assert sorted(tested) == list(range(len(data.raters) - 1))  # each once, and not the one without a fold
+    for fold in folds:
+        names = {
+            part: {data.image_ids[image].rsplit("/", 1)[-1] for image in data.rating_image[rows]}
+            for part, rows in (("train", fold.train_rows), ("query", rows_in(fold.query)), ("support", rows_in(fold.support)))
+        }
+        assert names["query"] == asked and names["support"] == learned
+        assert names["train"] in (learned, set()) and not raters_of(data, fold.train_rows) & set(fold.raters)
+        assert len(data.raters) - 1 not in raters_of(data, fold.train_rows)
+        number = int(fold.name[-1])
+        assert {data.raters[rater] for rater in fold.raters} <= set(published_split(data.name, fold=number).test_raters)
+    assert not np.array_equal(folds[0].support[folds[0].raters[0]], folds[-1].support.get(folds[0].raters[0], ()))
+    notes = protocols.get("published-folds").notes(data)
+    assert notes == [f"1 of {len(data.raters)} raters are in no published fold or have too few query ratings"]
+    few = protocols.get("published-folds", max_query=3).folds(data)
+    assert {len(rows) for fold in few for rows in fold.query.values()} == {3}
+
+
+def test_published_folds_of_other_data_are_refused(data, published):
+    with pytest.raises(BeholderError, match="published-folds are known of para and lapis, not of simulated"):
+        protocols.get("published-folds").folds(data)
+    with pytest.raises(BeholderError, match="is it the whole dataset, with its own ids"):
+        protocols.get("published-folds").folds(dataclasses.replace(data, name=published[0].name))

@@ -73,7 +73,8 @@ class EfficientNetLite(TorchEncoder):
         top, middle, bottom: its mean over the upper 3/7 of the rows, the central 3/7 x 3/7, the lower 3/7 of the rows.
         block10, block14, block15: spatial mean after these blocks. block14_std, block15_std: spatial standard deviation.
         logits: 1000 ImageNet classes, before the softmax.
-        map: the head map itself, flattened as (row, column, channel). Only if asked for, and with fit="squash".
+        map: the head map itself, flattened as (row, column, channel). Only if asked for, and with fit="squash". map@half has the 7 x 7
+            cells that the network was trained with.
         pool@half, block14@half, ...: the same of the image at half the size (2 x 2 pixels averaged), a quarter of the time more.
             Composition shows at the small scale, detail at the large one; both together know more than either. Only if asked for.
 
@@ -109,6 +110,7 @@ class EfficientNetLite(TorchEncoder):
             known["map"] = (size // STRIDE) ** 2 * HEAD
             if size % (2 * STRIDE) == 0:
                 known |= {layer + HALF: width for layer, width in LAYERS.items()}
+                known["map" + HALF] = (size // (2 * STRIDE)) ** 2 * HEAD
         unknown = [layer for layer in layers or () if layer not in known]
         if unknown:
             raise BeholderError(f"efficientnet-lite0 with fit={fit!r} has no layer {unknown[0]!r}: choose from {', '.join(known)}")

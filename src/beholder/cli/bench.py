@@ -15,32 +15,74 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from beholder.datasets.base import Dataset
+    from beholder.evaluation.protocols import Protocol
     from beholder.evaluation.report import Report
     from beholder.scorers.base import Scorer
 
 SHOWN = ("srocc", "mae", "personal_r", "coverage", "choice_accuracy")
+SHOWN_ZERO_SHOT = ("srocc", "plcc", "personal_r", "personal_r_rater_means_kept", "mae", "coverage")
+COMPARED = ("srocc", "personal_r", "personal_r_rater_means_kept")
+PAPER_DATASETS = ("para", "lapis")
+EVERY = 60.0  # seconds between two lines of progress where there is no terminal
 
 
 def bench(
-    dataset: Annotated[str, typer.Argument(metavar="DATASET", help="folder (your own data), oasis-beauty.", show_default=False)],
+    dataset: Annotated[
+        str,
+        typer.Argument(metavar="DATASET", help="folder (your own data), oasis-beauty, para, lapis, eva, flickr-aes.", show_default=False),
+    ],
     root: Annotated[Path, typer.Option("--root", metavar="DIR", help="The folder of the dataset.", show_default=False)],
-    scorer: Annotated[str, typer.Option("--scorer", metavar="A,B", help="Compared; the first is the reference.")] = "taste,population",
+    scorer: Annotated[
+        str, typer.Option("--scorer", metavar="A,B[x=1]", help="Compared; the first is the reference. Options stand in brackets.")
+    ] = "taste,population",
     protocol: Annotated[
-        str, typer.Option("--protocol", metavar="NAME", help="new-rater-new-image, new-rater, new-image or choices.")
+        str,
+        typer.Option(
+            "--protocol",
+            metavar="NAME",
+            help="new-rater-new-image, new-rater, new-image, choices, zero-shot, zero-shot-strict or published-folds.",
+        ),
     ] = "new-rater-new-image",
+    protocol_options: Annotated[
+        str,
+        typer.Option("--protocol-options", metavar="A=1,B=2", help="Sizes, such as test_raters=10,query=20,draws=2.", show_default=False),
+    ] = "",
     split: Annotated[
         Path | None,
         typer.Option("--split", metavar="FILE.csv", help="rater,image,role instead of a protocol.", show_default=False),
     ] = None,
-    shots: Annotated[str, typer.Option("--shots", metavar="0,5,..", help="Numbers of support ratings.")] = "0,5,10,20,50,100",
-    fit: Annotated[bool, typer.Option("--fit", help="Train the scorers on each fold first, instead of using them as shipped.")] = False,
-    seeds: Annotated[str, typer.Option("--seeds", metavar="0,1", help="Repeats.")] = "0",
-    folds: Annotated[int, typer.Option("--folds", metavar="K", min=2, help="Folds per repeat.")] = 5,
+    shots: Annotated[
+        str | None,
+        typer.Option("--shots", metavar="0,5,..", help="Numbers of support ratings.", show_default="0,5,10,20,50,100; zero-shot: 0"),
+    ] = None,
+    fit: Annotated[
+        bool | None,
+        typer.Option(
+            "--fit/--no-fit",
+            help="Train the scorers on each fold first, or use them as shipped.",
+            show_default="zero-shot: --fit, others: --no-fit",
+        ),
+    ] = None,
+    seeds: Annotated[str | None, typer.Option("--seeds", metavar="0,1 or 0-9", help="Repeats.", show_default="0; zero-shot: 0-9")] = None,
+    folds: Annotated[int | None, typer.Option("--folds", metavar="K", min=2, help="Folds per repeat.", show_default="5")] = None,
     max_raters: Annotated[
         int | None, typer.Option("--max-raters", metavar="N", min=1, help="Test raters per fold.", show_default="all")
     ] = None,
     margin: Annotated[float, typer.Option("--margin", metavar="POINTS", min=0, help="Pairs rated closer than this count as ties.")] = 0.0,
     controls: Annotated[bool, typer.Option("--controls/--no-controls", help="Means and shuffled inputs beside the scorers.")] = True,
+    permutations: Annotated[
+        int | None,
+        typer.Option("--permutations", metavar="N", min=1, help="Of shuffled profiles, averaged.", show_default="3 at N = 0 only, else 1"),
+    ] = None,
+    profiles: Annotated[
+        str,
+        typer.Option(
+            "--profiles", metavar="none,D,T,D+T", help="Also with parts of the profiles: demographics, Big Five.", show_default=False
+        ),
+    ] = "",
+    metrics: Annotated[
+        str, typer.Option("--metrics", metavar="A,B", help="Measures shown here; files have them all.", show_default=False)
+    ] = "",
     weights: options.WeightsFolder = None,
     encoder: options.EncoderName = "efficientnet-lite0",
     predictions: Annotated[
@@ -48,7 +90,12 @@ def bench(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", metavar="DIR", help="Write report.json, .csv, .md and learning-curves.png there.", show_default=False),
+        typer.Option(
+            "--out",
+            metavar="DIR",
+            help="Write report.json, .csv, .md, tables.md, learning-curves.png there; goes on there after an interruption.",
+            show_default=False,
+        ),
     ] = None,
     as_json: options.AsJson = False,
 ) -> None:
@@ -56,18 +103,20 @@ def bench(
     from beholder.datasets import read
     from beholder.errors import BeholderError
     from beholder.evaluation import bench as measuring
-    from beholder.evaluation import protocols
-    from beholder.evaluation.split_file import SplitFile
+    from beholder.evaluation import paper_tables
+    from beholder.scorers import split_names
 
-    names = [name.strip() for name in scorer.split(",") if name.strip()]
+    names = split_names(scorer)
     if weights is not None and len(names) != 1:
         raise BeholderError(f"--weights belong to one scorer, but {len(names)} are asked for ({scorer}): run them one by one")
-    repeats = tuple(_numbers(seeds, option="--seeds"))
-    if split is not None:
-        chosen = SplitFile(split)
-    else:
-        chosen = protocols.get(protocol, n_folds=folds, seeds=repeats, max_raters=max_raters)
-    wanted_shots = _numbers(shots, option="--shots")
+    shown, variants = _measures(metrics), _variants(profiles)
+    chosen = _protocol(protocol, protocol_options, split=split, seeds=seeds, folds=folds, max_raters=max_raters)
+    if weights is not None and fit:
+        raise BeholderError("--fit trains anew and --weights uses what was trained: give one of them")
+    fit = (chosen.trains and weights is None) if fit is None else fit
+    if chosen.trains:
+        note(f"{chosen.name} trains each scorer once per repeat (--no-fit: as shipped)" if fit else f"{chosen.name} without training")
+    wanted_shots = _numbers(shots, option="--shots") if shots is not None else None
     ratings = read(dataset, root)
     images = measuring.query_images(ratings, chosen.folds(ratings)) if not fit else []
     makers = _makers(names, ratings, images=images, encoder=encoder, weights=weights, trained=not fit)
@@ -80,20 +129,88 @@ def bench(
             fit=fit,
             out=out,
             with_controls=controls,
+            profiles=variants,
+            permutations=permutations,
             margin=margin,
-            progress=progress,
+            progress=progress or _lines_of_progress(),
         )
+    tables = paper_tables.tables(report) if 0 in report.shots else ""
     if out is not None:
         for path in report.write(out):
             note(f"wrote {path}")
         _draw(report, out)
+        if tables:
+            (out / paper_tables.NAME).write_text(tables, encoding="utf-8")
+            note(f"wrote {out / paper_tables.NAME}")
     if predictions is not None:
         report.write_predictions(predictions)
         note(f"wrote {predictions}")
     if as_json:
         print_json(report.summary())
     else:
-        _show(report)
+        _show(report, shown)
+        if tables and (report.dataset.name in PAPER_DATASETS or report.averages_repeats):
+            print(f"\n{tables}", end="")
+
+
+def _protocol(name: str, sizes: str, *, split: Path | None, seeds: str | None, folds: int | None, max_raters: int | None) -> Protocol:
+    from beholder.errors import BeholderError
+    from beholder.evaluation import protocols
+    from beholder.evaluation.split_file import SplitFile
+
+    given: dict[str, object] = {}
+    for part in filter(str.strip, sizes.split(",")):
+        option, equals, value = (text.strip() for text in part.partition("="))
+        if not equals or not option or not value:
+            raise BeholderError(f"--protocol-options = {sizes!r} is not a list of sizes: write for example test_raters=10,query=20")
+        given[option.replace("-", "_")] = value
+    given |= {"n_folds": folds} if folds is not None else {}
+    given |= {"max_raters": max_raters} if max_raters is not None else {}
+    if split is not None:
+        if given or seeds is not None:
+            raise BeholderError("--split says who is tested on what: leave out --seeds, --folds, --max-raters and --protocol-options")
+        return SplitFile(split)
+    return protocols.get(name, **given, **({"seeds": tuple(_numbers(seeds, option="--seeds"))} if seeds is not None else {}))
+
+
+def _measures(text: str) -> tuple[str, ...]:
+    """The measures to be shown, if any were asked for."""
+    from beholder.errors import BeholderError
+    from beholder.evaluation.metrics import METRICS
+
+    wanted = tuple(name.strip() for name in text.split(",") if name.strip())
+    unknown = [name for name in wanted if name not in METRICS]
+    if unknown:
+        raise BeholderError(f"there is no measure {unknown[0]!r}: known are {', '.join(METRICS)}")
+    return wanted
+
+
+def _variants(text: str) -> tuple[str, ...]:
+    """Profile variants as `personas.prompts.reduced` spells them."""
+    from beholder.errors import BeholderError
+    from beholder.personas.prompts import VARIANTS
+
+    spelled = {variant.lower(): variant for variant in VARIANTS}
+    wanted = [part.strip().lower() for part in text.split(",") if part.strip()]
+    unknown = [part for part in wanted if part not in spelled]
+    if unknown:
+        raise BeholderError(f"--profiles: there is no profile variant {unknown[0]!r}: known are {', '.join(VARIANTS)}")
+    return tuple(spelled[part] for part in wanted)
+
+
+def _lines_of_progress() -> Callable[[int, int, str], None]:
+    """Where standard error is a file, a line a minute, so that a long training can be followed."""
+    import time
+
+    last = time.monotonic()
+
+    def line(done: int, total: int, what: str) -> None:
+        nonlocal last
+        if time.monotonic() - last >= EVERY:
+            last = time.monotonic()
+            note(f"{done}/{total} {what}")
+
+    return line
 
 
 def _makers(
@@ -133,28 +250,51 @@ def _draw(report: Report, out: Path) -> None:
         note(f"no learning-curves.png: {missing}")
 
 
-def _show(report: Report) -> None:
+def _show(report: Report, wanted: tuple[str, ...]) -> None:
     from beholder.evaluation.metrics import METRICS
+    from beholder.evaluation.page import estimate_text
 
     print(f"{report.dataset.name}: {report.protocol}")
-    for metric in SHOWN:
+    for metric in wanted or (SHOWN_ZERO_SHOT if report.shots == (0,) else SHOWN):
         rows: dict[str, dict[int, str]] = {}
         for row in report.rows:
             estimate = row.evaluation.estimates.get(metric)
             if estimate is not None:
-                rows.setdefault(row.label, {})[row.shots] = f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
+                rows.setdefault(row.label, {})[row.shots] = estimate_text(estimate, spread=report.averages_repeats)
         if rows:
             print()
             columns = [METRICS[metric][0], *(f"N = {n}" for n in report.shots)]
             show_table([[label, *(found.get(n, "") for n in report.shots)] for label, found in rows.items()], columns=columns)
+    if report.shots == (0,):
+        _show_differences(report)
     for line in (*report.warnings, *report.notes):
         note(line)
 
 
+def _show_differences(report: Report) -> None:
+    """Scorers minus the first one and minus their controls: one line each, at N = 0."""
+    from beholder.evaluation.metrics import METRICS
+
+    rows: dict[tuple[str, str], dict[str, str]] = {}
+    for gap in report.differences():
+        clear = "*" if gap["low"] > 0 or gap["high"] < 0 else ""
+        text = f"{gap['value']:+.3f} [{gap['low']:+.3f}, {gap['high']:+.3f}]{clear}"
+        rows.setdefault((gap["scorer"], gap["minus"]), {})[gap["metric"]] = text
+    if rows:
+        print("\npaired differences, 95 % interval over raters; * = without 0")
+        columns = ["scorer", "minus", *(METRICS[metric][0] for metric in COMPARED)]
+        show_table([[*pair, *(found.get(metric, "") for metric in COMPARED)] for pair, found in rows.items()], columns=columns)
+
+
 def _numbers(text: str, *, option: str) -> list[int]:
+    """ "0,5,10" or "0-9" as numbers."""
     from beholder.errors import BeholderError
 
+    found: list[int] = []
     try:
-        return [int(part) for part in text.split(",") if part.strip()]
+        for part in filter(str.strip, text.split(",")):
+            first, dash, last = part.strip().partition("-")
+            found += range(int(first), int(last) + 1) if dash and first else [int(part)]
     except ValueError:
-        raise BeholderError(f"{option} = {text!r} is not a list of whole numbers: write for example 0,5,10") from None
+        raise BeholderError(f"{option} = {text!r} is not a list of whole numbers: write for example 0,5,10 or 0-9") from None
+    return found

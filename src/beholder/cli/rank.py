@@ -57,7 +57,12 @@ def predict(
 
     with load(scorer, weights=weights, encoder=encoder) as eye, progress_bar("looking at photographs") as progress:
         method = eye.rank if ranked else eye.score
-        return someone.rater, method(paths, rater=someone.rater, look_in=someone.look_in, progress=progress)
+        if progress and hasattr(eye.scorer, "progress"):  # asking a model takes longer than looking
+            eye.scorer.progress = lambda done, total: progress(done, total, "asking the model")
+        predictions = method(paths, rater=someone.rater, look_in=someone.look_in, progress=progress)
+        for line in eye.scorer.notes():
+            note(line)
+        return someone.rater, predictions
 
 
 def finish(

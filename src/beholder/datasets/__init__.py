@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 READERS = {
     "folder": "beholder.datasets.folder:read_folder",
     "oasis-beauty": "beholder.datasets.oasis:read_oasis",
+    "para": "beholder.datasets.para:read_para",
+    "lapis": "beholder.datasets.lapis:read_lapis",
+    "eva": "beholder.datasets.eva:read_eva",
+    "flickr-aes": "beholder.datasets.flickr_aes:read_flickr_aes",
 }
 
 

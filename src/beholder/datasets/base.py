@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -30,6 +30,10 @@ class Dataset:
         choice_role: [n_choices] "", "support" or "query".
         licence, citation: as the dataset's makers give them.
         notes: what was noticed while reading (skipped rows, missing images), one sentence each.
+        attributes: name -> [n_ratings] float64, what the same rater said of the same image beside the score (composition, color, ...);
+            nan where nothing was said. Empty where the dataset has none.
+        attribute_scales: name -> scale of that attribute; the same names as `attributes`.
+        captions: [n_images] one factual sentence or two about each image, "" where there is none; () when there are none at all.
     """
 
     name: str
@@ -49,9 +53,12 @@ class Dataset:
     licence: str = ""
     citation: str = ""
     notes: tuple[str, ...] = ()
+    attributes: Mapping[str, np.ndarray] = field(default_factory=dict)
+    attribute_scales: Mapping[str, Scale] = field(default_factory=dict)
+    captions: tuple[str, ...] = ()
 
     def rows(self, keep: np.ndarray | Sequence[int]) -> Dataset:
-        """The same dataset with only these rating rows (boolean mask or indices, order kept as given) and no choices.
+        """The same dataset with only these rating rows and their attributes (boolean mask or indices, order kept as given), no choices.
 
         Raters and images keep their indices, so that rows of two such parts can be compared; use `used_raters` and
         `used_images` for those that still have ratings.
@@ -67,6 +74,7 @@ class Dataset:
             choice_chosen=empty,
             choice_other=empty,
             choice_role=(),
+            attributes={name: values[keep] for name, values in self.attributes.items()},
         )
 
     @property

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,18 +45,30 @@ class Finding:
 
 def check_files(name: str, root: str | os.PathLike) -> list[Finding]:
     """The findings for the files of dataset `name` (as `datasets.READERS` spells it) in `root`, worst first."""
-    from beholder.datasets import read
+    from beholder.datasets import READERS, read
+    from beholder.datasets.published_checks import published_findings
 
-    findings = _folder_findings(Path(root)) if name == "folder" else []
-    if not any(finding.level == "error" for finding in findings):
-        try:
-            dataset = read(name, root)
-        except BeholderError as error:
-            findings.append(Finding("error", str(error)))
-        else:
-            if name != "folder":
-                findings += [Finding("warning", note) for note in dataset.notes]
-            findings += dataset_findings(dataset)
+    reader = importlib.import_module(READERS[name].partition(":")[0])
+    findings: list[Finding] = []
+    dataset: Dataset | None = None
+    if hasattr(reader, "LAYOUT"):
+        findings, dataset = published_findings(reader, Path(root))
+    else:
+        if name == "folder":
+            findings = _folder_findings(Path(root))
+        if not any(finding.level == "error" for finding in findings):
+            try:
+                dataset = read(name, root)
+            except BeholderError as error:
+                findings.append(Finding("error", str(error)))
+            else:
+                if name != "folder":
+                    findings += [Finding("warning", note) for note in dataset.notes]
+    if dataset is not None:
+        findings += dataset_findings(dataset)
+        if name == "folder" and _every_image_alone(dataset):
+            message = "every image is a group of its own: if there are near-duplicates, name their group in images.csv (image,group)"
+            findings.append(Finding("info", message))
     return sorted(findings, key=lambda finding: LEVELS.index(finding.level))
 
 
@@ -91,17 +104,18 @@ def dataset_findings(dataset: Dataset) -> list[Finding]:
         per_image = np.bincount(dataset.rating_image)[dataset.used_images]
         if np.median(per_image) < 2:
             found.append(Finding("warning", "most images have one rating only: personal r needs images that several raters rated"))
-    if n_rated and n_groups == n_rated:
-        found.append(
-            Finding("info", "every image is a group of its own: if there are near-duplicates, name their group in images.csv (image,group)")
-        )
-    elif n_rated:
+    if n_rated and not _every_image_alone(dataset):
         largest, size = Counter(dataset.groups[image] for image in dataset.used_images).most_common(1)[0]
         if n_groups < 5:
             found.append(Finding("warning", f"there are only {n_groups} image groups: 5 folds by group are not possible"))
         elif size > n_rated / 5:
             found.append(Finding("warning", f"group {largest} holds {size} of {n_rated} images: folds by group will be uneven"))
     return found
+
+
+def _every_image_alone(dataset: Dataset) -> bool:
+    used = dataset.used_images
+    return len(used) > 0 and len({dataset.groups[image] for image in used}) == len(used)
 
 
 def _folder_findings(root: Path) -> list[Finding]:
@@ -141,23 +155,18 @@ def _rating_findings(table: Table, *, scale: Scale | None) -> list[Finding]:
     found = []
     raters, images = table.column("rater"), table.column(*IMAGE_COLUMNS)
     for what, values in (("rater", raters), ("image", images)):
-        found += _at_lines("error", table, [i for i, value in enumerate(values) if not value], f"{what} is empty")
+        found += at_lines("error", table, [i for i, value in enumerate(values) if not value], f"{what} is empty")
     scores = table.numbers(*SCORE_COLUMNS)
-    found += _at_lines("error", table, np.flatnonzero(~np.isfinite(scores)), "score is not a number")
+    found += at_lines("error", table, np.flatnonzero(~np.isfinite(scores)), "score is not a number")
     if scale is not None:
         finite = np.where(np.isfinite(scores), scores, scale.middle)
-        found += _at_lines(
+        found += at_lines(
             "error", table, folders.off_scale(finite, scale=scale), f"score is outside the scale {scale} (dataset.toml sets the scale)"
         )
-        if scale.step:
-            steps = (finite - scale.low) / scale.step
-            between = np.flatnonzero(np.abs(steps - np.round(steps)) > 1e-6)
-            found += _at_lines("warning", table, between, f"score lies between the steps of the scale {scale}")
-    rater_index, image_index = _indices(raters), _indices(images)
-    latest = latest_rows(rater_index, image_index) if len(table) else np.zeros(0, dtype=np.int64)
-    if len(latest) < len(table):
-        replaced = np.setdiff1d(np.arange(len(table)), latest)
-        found += _at_lines("warning", table, replaced, "the same rater rates the same image again further down; the latest counts")
+        between = np.flatnonzero(steps_between(finite, scale=scale))
+        found += at_lines("warning", table, between, f"score lies between the steps of the scale {scale}")
+    problem = "the same rater rates the same image again further down; the latest counts"
+    found += at_lines("warning", table, not_latest(raters, images), problem)
     return found
 
 
@@ -183,14 +192,7 @@ def _image_findings(table: Table, *, folder: ImageFolder) -> list[Finding]:
     extra = sorted(set(image_files(folder.folder)) - {path for path in where.values() if path})
     if extra:
         found.append(Finding("info", f"{len(extra)} images in {folder.folder} have no rating ({some(extra)})", count=len(extra)))
-    broken = [path for path in sorted({path for path in where.values() if path}) if not _has_image_header(folder.folder / path)]
-    if broken:
-        found.append(
-            Finding(
-                "warning", f"{len(broken)} files cannot be opened as images ({some(broken)}): a bench would stop there", count=len(broken)
-            )
-        )
-    return found
+    return found + broken_images([path for path in where.values() if path], folder=folder.folder)
 
 
 def _rater_findings(root: Path, *, table: Table, attempt: Callable) -> list[Finding]:
@@ -220,7 +222,7 @@ def _rater_findings(root: Path, *, table: Table, attempt: Callable) -> list[Find
     return found
 
 
-def _at_lines(level: str, table: Table, rows: Sequence[int] | np.ndarray, problem: str) -> list[Finding]:
+def at_lines(level: str, table: Table, rows: Sequence[int] | np.ndarray, problem: str) -> list[Finding]:
     if not len(rows):
         return []
     lines = tuple(table.lines[row] for row in rows[:5])
@@ -228,9 +230,32 @@ def _at_lines(level: str, table: Table, rows: Sequence[int] | np.ndarray, proble
     return [Finding(level, f"{table.path.name} {where}: {problem}", lines=lines, count=len(rows))]
 
 
-def _indices(values: Sequence[str]) -> np.ndarray:
-    index: dict[str, int] = {}
-    return np.array([index.setdefault(value, len(index)) for value in values], dtype=np.int64)
+def steps_between(scores: np.ndarray, *, scale: Scale) -> np.ndarray:
+    """[n] bool, True where a score lies between the steps of the scale."""
+    if not scale.step:
+        return np.zeros(len(scores), dtype=bool)
+    steps = (scores - scale.low) / scale.step
+    return np.abs(steps - np.round(steps)) > 1e-6
+
+
+def not_latest(raters: Sequence[str], images: Sequence[str]) -> np.ndarray:
+    """Indices of the rows whose rater rates the same image again further down."""
+
+    def indices(values: Sequence[str]) -> np.ndarray:
+        index: dict[str, int] = {}
+        return np.array([index.setdefault(value, len(index)) for value in values], dtype=np.int64)
+
+    latest = latest_rows(indices(raters), indices(images)) if len(raters) else np.zeros(0, dtype=np.int64)
+    return np.setdiff1d(np.arange(len(raters)), latest)
+
+
+def broken_images(paths: Iterable[str], *, folder: Path) -> list[Finding]:
+    """One finding if some of the files (paths relative to `folder`) are not images."""
+    broken = [path for path in sorted(set(paths)) if not _has_image_header(folder / path)]
+    if not broken:
+        return []
+    message = f"{len(broken)} files cannot be opened as images ({some(broken)}): a bench would stop there"
+    return [Finding("warning", message, count=len(broken))]
 
 
 def _has_image_header(path: Path) -> bool:

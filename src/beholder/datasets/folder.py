@@ -3,7 +3,7 @@
 DIR/images/...      any layout below it
 DIR/ratings.csv     rater,image,score[,time]       image = path relative to images/
 DIR/raters.csv      rater,<profile columns>        optional; unknown columns are kept as free fields
-DIR/images.csv      image,group                    optional; a group never straddles a train/test split
+DIR/images.csv      image,group,caption            optional, either column may be missing; a group never straddles a train/test split
 DIR/choices.csv     rater,left,right,chosen[,role] optional; role support or query
 DIR/dataset.toml    name, scale (low, high, step), licence, citation     optional
 """
@@ -94,6 +94,7 @@ def read_folder(root: str | os.PathLike, *, name: str | None = None) -> Dataset:
     if profiles and unknown:
         notes.append(f"{len(unknown)} raters have no row in raters.csv ({some(unknown)})")
     groups = read_groups(root, folder=folder, notes=notes)
+    captions = read_captions(root, folder=folder)
     return Dataset(
         name=name or settings.name,
         scale=settings.scale,
@@ -112,6 +113,7 @@ def read_folder(root: str | os.PathLike, *, name: str | None = None) -> Dataset:
         licence=settings.licence,
         citation=settings.citation,
         notes=tuple(notes),
+        captions=tuple(captions.get(path, "") for path in image_ids) if captions else (),
     )
 
 
@@ -261,9 +263,10 @@ def read_groups(root: Path, *, folder: ImageFolder, notes: list[str]) -> dict[st
     path = root / "images.csv"
     if not path.exists():
         return {}
-    table = read_columns(path, what="images", only={"group", *IMAGE_COLUMNS})
+    table = read_columns(path, what="images", only={"group", "caption", *IMAGE_COLUMNS})
     if "group" not in table.columns:
-        notes.append("images.csv has no column group: every image is a group of its own")
+        if "caption" not in table.columns:
+            notes.append("images.csv has no column group: every image is a group of its own")
         return {}
     groups: dict[str, tuple[str, int]] = {}
     for name, group, line in zip(table.column(*IMAGE_COLUMNS), table.columns["group"], table.lines, strict=True):
@@ -274,6 +277,20 @@ def read_groups(root: Path, *, folder: ImageFolder, notes: list[str]) -> dict[st
         if before[0] != group:
             raise BeholderError(f"{path} lines {before[1]} and {line}: image {name} is in group {before[0]} and in {group}; keep one")
     return {found: group for found, (group, _) in groups.items()}
+
+
+def read_captions(root: Path, *, folder: ImageFolder) -> dict[str, str]:
+    """Path on disk -> caption from DIR/images.csv; images without one are left out. Of two captions of an image the first counts."""
+    path = root / "images.csv"
+    if not path.exists():
+        return {}
+    table = read_columns(path, what="images", only={"caption", *IMAGE_COLUMNS})
+    captions: dict[str, str] = {}
+    for name, caption in zip(table.column(*IMAGE_COLUMNS), table.columns.get("caption", [""] * len(table)), strict=True):
+        found = folder.find(name) if name and caption else None
+        if found is not None:
+            captions.setdefault(found, " ".join(caption.split()))
+    return captions
 
 
 def read_choices(root: Path, *, folder: ImageFolder, notes: list[str]) -> list[tuple[str, str, str, str]]:

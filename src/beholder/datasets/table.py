@@ -14,6 +14,7 @@ import numpy as np
 
 from beholder.errors import BeholderError
 
+DELIMITERS = ",;\t"
 MISSING = frozenset({"", "na", "n/a", "nan", "null", "none"})
 
 
@@ -54,24 +55,28 @@ class Table:
             return np.array([number(value) for value in values], dtype=np.float64)
 
 
-def read_columns(path: Path, *, what: str, only: Collection[str] | None = None) -> Table:
+def read_columns(
+    path: Path, *, what: str, only: Collection[str] | None = None, delimiters: str = DELIMITERS, fallback: str | None = None
+) -> Table:
     """Read a CSV file, UTF-8, separated by comma, semicolon or tab; the first line names the columns.
 
     Args:
         path: the file.
         what: what it holds, for messages.
         only: names of the columns to keep (large files); all if None. Columns without a name are left out.
+        delimiters: what may separate values; the one that is most frequent in the first line does.
+        fallback: the encoding of a file that is not UTF-8; None refuses such a file.
 
     Raises:
         BeholderError: unreadable, not UTF-8, a column name twice, or more values in a row than there are columns.
     """
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        text = _decoded(path.read_bytes(), fallback=fallback)
     except OSError as error:
         raise BeholderError(f"{what} {path} cannot be read: {error.strerror or error}; give the path of a CSV file") from None
     except UnicodeDecodeError as error:
         raise BeholderError(f"{what} {path} is not UTF-8 text (byte {error.start}): save it as UTF-8") from None
-    delimiter = delimiter_of(text.partition("\n")[0])
+    delimiter = delimiter_of(text.partition("\n")[0], delimiters=delimiters)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     try:
         names = [name.strip().lower() for name in next(reader, [])]
@@ -101,18 +106,27 @@ def read_columns(path: Path, *, what: str, only: Collection[str] | None = None) 
     return Table(path, {name: list(map(str.strip, column)) for name, column in zip(kept, values, strict=True)}, lines)
 
 
-def header_of(path: Path) -> list[str]:
+def _decoded(content: bytes, *, fallback: str | None) -> str:
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        if fallback is None:
+            raise
+        return content.decode(fallback)
+
+
+def header_of(path: Path, *, delimiters: str = DELIMITERS) -> list[str]:
     """The column names of a CSV file, lower case; empty if it cannot be read as text."""
     try:
         with path.open("rb") as file:
             line = file.readline(65536).decode("utf-8-sig")
     except (OSError, UnicodeDecodeError):
         return []
-    return [name.strip().lower() for name in next(csv.reader([line], delimiter=delimiter_of(line)), [])]
+    return [name.strip().lower() for name in next(csv.reader([line], delimiter=delimiter_of(line, delimiters=delimiters)), [])]
 
 
-def delimiter_of(header: str) -> str:
-    return max(",;\t", key=header.count)
+def delimiter_of(header: str, *, delimiters: str = DELIMITERS) -> str:
+    return max(delimiters, key=header.count)
 
 
 def number(value: str) -> float:

@@ -7,7 +7,7 @@ import json
 import os
 import re
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -119,8 +119,8 @@ def ask(scorer: Scorer, dataset: Dataset, fold: Fold, asked: Asked, *, shots: in
     return found
 
 
-def answers_of(dataset: Dataset, asked: list[Asked], answered: list[Answered]) -> Answers:
-    """Predictions of all folds next to the truth."""
+def answers_of(dataset: Dataset, asked: Sequence[Asked], answered: Sequence[Answered], *, folds: Sequence[Fold] = ()) -> Answers:
+    """Predictions of all folds next to the truth; with `folds`, also which query set and which repeat each belongs to."""
     rated = [part.row >= 0 for part in asked]
     rows = np.concatenate([part.row[keep] for part, keep in zip(asked, rated, strict=True)])
     _, group = np.unique(np.array(dataset.groups, dtype=str), return_inverse=True)
@@ -139,7 +139,26 @@ def answers_of(dataset: Dataset, asked: list[Asked], answered: list[Answered]) -
         choice_rater=np.concatenate([part.choice_rater for part in asked]),
         choice_chosen=np.concatenate([part.score[pairs.choice_chosen] for pairs, part in zip(asked, answered, strict=True)]),
         choice_other=np.concatenate([part.score[pairs.choice_other] for pairs, part in zip(asked, answered, strict=True)]),
+        repeat=np.array([fold.seed for fold in folds], dtype=np.int64),
+        **_draws(rows, rated, folds),
     )
+
+
+def _draws(rows: np.ndarray, rated: list[np.ndarray], folds: Sequence[Fold]) -> dict[str, np.ndarray]:
+    """Which answer is part of which draw: `drawn` and `draw` of `Answers`; nothing if no fold has draws."""
+    if not any(fold.draws for fold in folds):
+        return {}
+    drawn, draw, start = [], [], 0
+    for fold, keep in zip(folds, rated, strict=True):
+        end = start + int(keep.sum())
+        order = np.argsort(rows[start:end])
+        for index, by_rater in enumerate(fold.draws or (fold.query,)):
+            wanted = np.concatenate(list(by_rater.values()))
+            places = start + order[np.searchsorted(rows[start:end][order], wanted)]
+            drawn.append(places)
+            draw.append(np.full(len(places), index))
+        start = end
+    return {"drawn": np.concatenate(drawn), "draw": np.concatenate(draw)}
 
 
 class Cache:
@@ -180,9 +199,18 @@ class Cache:
     def _path(self, key: dict[str, object]) -> Path | None:
         if self.folder is None:
             return None
-        digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:20]
-        readable = re.sub(r"[^A-Za-z0-9._-]+", "-", f"{key['scorer']}-{key['fold_name']}-n{key['shots']}")
-        return self.folder / f"{readable}-{digest}.npz"
+        readable = readable_name(f"{key['scorer']}-{key['fold_name']}-n{key['shots']}")
+        return self.folder / f"{readable}-{short_hash(key)}.npz"
+
+
+def short_hash(key: dict[str, object]) -> str:
+    """20 hexadecimal digits that stand for `key`."""
+    return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:20]
+
+
+def readable_name(text: str) -> str:
+    """`text` as part of a file name: anything unusual becomes a hyphen, and it is not too long for a file system."""
+    return re.sub(r"[^A-Za-z0-9._]+", "-", text)[:80]
 
 
 def dataset_key(dataset: Dataset) -> str:

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import inspect
 import os
+import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+
+import numpy as np
 
 from beholder import __version__
 from beholder.datasets.base import Dataset
 from beholder.errors import BeholderError
 from beholder.evaluation import controls
-from beholder.evaluation.answering import Answered, Cache, answers_of, ask, asked_of, dataset_key, fold_key
+from beholder.evaluation.answering import Answered, Cache, answers_of, ask, asked_of, dataset_key, fold_key, readable_name, short_hash
 from beholder.evaluation.metrics import DRAWS, evaluate
 from beholder.evaluation.protocols import Fold, Protocol, get
 from beholder.evaluation.report import Report, Row
 from beholder.scorers.base import Scorer
 
 SHOTS = (0, 5, 10, 20, 50, 100)
+SHUFFLES = 3
 Progress = Callable[[int, int, str], None]
+_OWN = "own"
+_SHUFFLED = "shuffled-"
 
 
 def run(
@@ -26,12 +34,14 @@ def run(
     scorers: Mapping[str, Callable[[], Scorer]],
     *,
     protocol: Protocol | str = "new-rater-new-image",
-    shots: Iterable[int] = SHOTS,
-    fit: bool = False,
+    shots: Iterable[int] | None = None,
+    fit: bool | None = None,
     seeds: Sequence[int] | None = None,
     out: str | os.PathLike | None = None,
     resume: bool = True,
     with_controls: bool = True,
+    profiles: Sequence[str] = (),
+    permutations: int | None = None,
     margin: float = 0.0,
     draws: int = DRAWS,
     progress: Progress | None = None,
@@ -43,34 +53,53 @@ def run(
         scorers: name for the table -> a function that makes the scorer. Scorers are used as made, or, with `fit`, made anew and trained
             on the training rows of every fold.
         protocol: or its name.
-        shots: numbers N of support ratings (or choices).
-        fit: train each scorer on each fold first.
+        shots: numbers N of support ratings (or choices); `SHOTS` if None, or only 0 where the protocol gives no support.
+        fit: train each scorer on each fold first; as the protocol has it if None.
         seeds: repeats, if `protocol` is a name.
-        out: folder for what is kept between runs (out/cache); nothing is kept if None.
-        resume: use what an earlier run left in out/cache.
+        out: folder for what is kept between runs: predictions in out/cache, and in out/checkpoints half-finished trainings of scorers whose
+            `fit` takes `checkpoints`; nothing is kept if None.
+        resume: use what an earlier run left there.
         with_controls: add the rater mean, the image mean, shuffled profiles and shuffled images.
+        profiles: variants of the profile ("none", "D", "T", "D+T", see `personas.prompts.reduced`) that scorers are shown besides.
+        permutations: of the shuffled profiles, each as much work as the scorer itself; 3 at N = 0 only, where they decide whether profiles
+            matter at all, else 1.
         margin: see `metrics.pairwise_accuracy`.
         draws: bootstrap resamples.
-        progress: called with (steps done, steps in all, what is being done).
+        progress: called with (steps done, steps in all, what is being done); in a training, several times with the same steps.
 
     Raises:
         BeholderError: no scorer, no shots, a protocol that does not fit the dataset, or what a scorer raises.
     """
     if isinstance(protocol, str):
-        protocol = get(protocol, seeds=tuple(seeds if seeds is not None else (0,)))
-    shots = sorted({int(n) for n in shots})
+        protocol = get(protocol, **({"seeds": tuple(seeds)} if seeds is not None else {}))
+    fit = protocol.trains if fit is None else fit
+    shots = sorted({int(n) for n in ((SHOTS if protocol.gives_support else (0,)) if shots is None else shots)})
     if not scorers or not shots or shots[0] < 0:
         raise BeholderError(f"a bench needs at least one scorer and numbers of shots from 0 on; got {list(scorers)} and {shots}")
+    if not protocol.gives_support and shots != [0]:
+        raise BeholderError(f"the protocol {protocol.name} knows no rating of the tested raters: leave the shots out, or ask for 0 only")
+    permutations = (SHUFFLES if shots == [0] else 1) if permutations is None else permutations
+    if permutations < 1:
+        raise BeholderError(f"permutations = {permutations}: at least 1 is needed; leave the controls out if none is wanted")
     folds = protocol.folds(dataset)
     if fit and any(not len(fold.train_rows) for fold in folds):
         raise BeholderError(f"{protocol.line()}: there are no training ratings, so --fit has nothing to learn from; leave it out")
     bench = _Bench(dataset, protocol, folds, shots=shots, fit=fit, out=out, resume=resume, progress=progress)
     bench.n_steps = len(folds) * len(shots) * (len(scorers) + bool(with_controls))
     for name, make in scorers.items():
-        bench.add_scorer(name, make, with_controls=with_controls)
+        bench.add_scorer(name, make, permutations=permutations if with_controls else 0, variants=tuple(dict.fromkeys(profiles)))
     if with_controls:
         bench.add_means()
-    return bench.report(names=list(scorers), margin=margin, draws=draws)
+    return bench.report(margin=margin, draws=draws)
+
+
+@dataclass(frozen=True)
+class _Result:
+    """What one row of the tables is measured on: predictions of every fold, several times over if profiles were permuted so often."""
+
+    row: Row
+    answered: list[Answered]
+    copies: int = 1
 
 
 class _Bench:
@@ -79,12 +108,13 @@ class _Bench:
     def __init__(self, dataset: Dataset, protocol: Protocol, folds: list[Fold], *, shots, fit, out, resume, progress) -> None:
         self.dataset, self.protocol, self.folds, self.shots, self.fit = dataset, protocol, folds, shots, fit
         self.asked = [asked_of(dataset, fold) for fold in folds]
-        folder = Path(out) / "cache" if out is not None else None
-        self.cache = Cache(folder, resume=resume)
+        self.out, self.resume = Path(out) if out is not None else None, resume
+        self.cache = Cache(self.out / "cache" if self.out is not None else None, resume=resume)
         common = {"beholder": __version__, "dataset": dataset_key(dataset) if out is not None else "", "protocol": protocol.name}
         self.keys = [common | {"fold_name": fold.name, "fold": fold_key(fold)} for fold in folds]
-        self.results: list[tuple[Row, list[Answered]]] = []  # the rows' evaluation is filled in by `report`
+        self.results: list[_Result] = []  # the rows' evaluation is filled in by `report`
         self.warnings: list[str] = []
+        self.remarks: list[str] = []
         self.progress = progress or (lambda done, total, what: None)
         self.n_steps, self.n_done = 0, 0
 
@@ -92,38 +122,58 @@ class _Bench:
         self.n_done += 1
         self.progress(self.n_done, self.n_steps, what)
 
-    def add_scorer(self, name: str, make: Callable[[], Scorer], *, with_controls: bool) -> None:
-        """Predictions of one scorer for every fold and number of shots, and of its two shuffled controls."""
-        scorer = make()
+    def add_scorer(self, name: str, make: Callable[[], Scorer], *, permutations: int, variants: Sequence[str]) -> None:
+        """Predictions of one scorer for every fold and number of shots, with every set of profiles, and shuffled controls."""
+        scorer: Scorer | None = make()
         if not self.fit:
             self._warn_if_trained_on_queries(name, scorer)
+        if variants and not scorer.uses_profile:
+            self.remarks.append(f"{name} does not look at profiles, so reduced ones are not tried")
+            variants = ()
+        row, uses_ratings = Row(scorer=name, version=scorer.version, shots=0), scorer.uses_ratings
         common = {"scorer": name, "class": scorer.name, "version": scorer.version, "fit": self.fit}
-        plain: dict[int, list[Answered]] = {n: [] for n in self.shots}
-        shuffled: dict[int, list[Answered]] = {n: [] for n in self.shots}
+        shown = _shown(scorer, permutations=permutations, variants=variants)
+        found: dict[tuple[str, int], list[Answered | None]] = {(what, n): [] for what in shown for n in self.shots}
         for index, fold in enumerate(self.folds):
-            ready = _Lazy(partial(self._fitted, make if self.fit and index else scorer, fold))
-            profiles = controls.other_profiles(self.dataset, fold, seed=0) if with_controls and scorer.uses_profile else {}
-            done: dict[tuple[int, bool], Answered] = {}
+            ready = _Lazy(partial(self._fitted, make if scorer is None else scorer, fold, name=name, key=self.keys[index] | common))
+            scorer = None if self.fit else scorer  # a trained one is let go with its fold: it may be a large model
+            profiles = {what: choose(self.dataset, fold) for what, choose in shown.items()}
+            done: dict[tuple[int, str], Answered] = {}
             for n in self.shots:
-                known = 0 if not scorer.uses_ratings else n  # the answer does not depend on n then
-                for others, into in ((False, plain), (True, shuffled)):
-                    if others and not profiles:
+                known = 0 if not uses_ratings else n  # the answer does not depend on n then
+                for what in shown:
+                    if profiles[what] is None:  # fewer than two raters with a profile: nothing to exchange
+                        found[what, n].append(None)
                         continue
-                    if (known, others) not in done:
-                        key = self.keys[index] | common | {"shots": known, "profiles": others}
-                        compute = partial(self._ask, ready, index, shots=known, profiles=profiles if others else None)
-                        done[known, others] = self.cache.get(key, compute)
-                    into[n].append(done[known, others])
+                    same = what if profiles[what] else _OWN  # what changes nobody's profile changes no prediction
+                    if (known, same) not in done:
+                        key = self.keys[index] | common | {"shots": known, "profiles": same}
+                        done[known, same] = self.cache.get(key, partial(self._ask, ready, index, shots=known, profiles=profiles[same]))
+                    found[what, n].append(done[known, same])
                 self.step(f"{name}, {fold.name}, {n} shots")
+            if self.fit and ready.made is not None:
+                self._remark(f"{name}, {fold.name}", ready.made)
+        if scorer is not None:
+            self._remark(name, scorer)
         for n in self.shots:
-            self._add(Row(scorer=name, version=scorer.version, shots=n), plain[n])
-            if with_controls:
-                if len(shuffled[n]) == len(self.folds):
-                    label = f"{name}, {controls.SHUFFLED_PROFILES}"
-                    self._add(Row(scorer=label, version=scorer.version, shots=n, control_of=name), shuffled[n])
-                orders = [controls.image_permutation(asked, seed=index) for index, asked in enumerate(self.asked)]
-                permuted = [part.permuted(order) for part, order in zip(plain[n], orders, strict=True)]
-                self._add(Row(scorer=f"{name}, {controls.SHUFFLED_IMAGES}", version=scorer.version, shots=n, control_of=name), permuted)
+            self._add_rows(replace(row, shots=n), found, permutations=permutations, variants=variants)
+
+    def _add_rows(self, row: Row, found: dict, *, permutations: int, variants: Sequence[str]) -> None:
+        """The rows of one scorer at one number of shots: itself, reduced profiles, shuffled profiles, shuffled images."""
+        name, n = row.scorer, row.shots
+        plain = found[_OWN, n]
+        self._add(row, plain)
+        for variant in variants:
+            self._add(replace(row, scorer=f"{name}, profile {variant}", control_of=name, profile=variant), found[variant, n])
+        if not permutations:
+            return
+        shuffled = [part for what, n_shots in found if n_shots == n and what.startswith(_SHUFFLED) for part in found[what, n]]
+        if shuffled and all(part is not None for part in shuffled):
+            row_of_shuffled = replace(row, scorer=f"{name}, {controls.SHUFFLED_PROFILES}", control_of=name)
+            self._add(row_of_shuffled, shuffled, copies=permutations)
+        orders = [controls.image_permutation(asked, seed=index) for index, asked in enumerate(self.asked)]
+        permuted = [part.permuted(order) for part, order in zip(plain, orders, strict=True)]
+        self._add(replace(row, scorer=f"{name}, {controls.SHUFFLED_IMAGES}", control_of=name), permuted)
 
     def add_means(self) -> None:
         """The controls that no scorer is needed for."""
@@ -137,19 +187,22 @@ class _Bench:
             self._add(Row(scorer=controls.RATER_MEAN, version="", shots=n, control_of="*"), constant)
             self._add(Row(scorer=controls.IMAGE_MEAN, version="", shots=n, control_of="*", oracle=oracle), [part for part, _ in means])
 
-    def report(self, *, names: list[str], margin: float, draws: int) -> Report:
+    def report(self, *, margin: float, draws: int) -> Report:
         """Measure everything collected."""
         rows, measured = [], {}
-        for row, answered in self.results:
-            same = tuple(map(id, answered))  # a scorer that does not use ratings answers the same for every N: measure it once
+        for result in self.results:
+            same = tuple(map(id, result.answered))  # a scorer that does not use ratings answers the same for every N: measure it once
             if same not in measured:
-                measured[same] = evaluate(answers_of(self.dataset, self.asked, answered), margin=margin, draws=draws)
-            rows.append(row.measured(measured[same]))
-        order = {name: i for i, name in enumerate(names)}
-        rows.sort(
-            key=lambda row: (bool(row.control_of), order.get(row.scorer, order.get(row.control_of, len(order))), row.scorer, row.shots)
-        )
-        predictions = {(row.scorer, row.shots): answered for row, answered in self.results if not row.control_of}
+                folds = self.folds * result.copies
+                answers = answers_of(self.dataset, self.asked * result.copies, result.answered, folds=folds)
+                found = evaluate(answers, margin=margin, draws=draws, by_repeat=self.protocol.averages_repeats)
+                measured[same] = replace(
+                    found, n_answers=found.n_answers // result.copies, n_dropped=found.n_dropped // result.copies
+                )  # permutations of profiles are the same ratings again
+            rows.append(result.row.measured(measured[same]))
+        order = {name: i for i, name in enumerate(dict.fromkeys(row.scorer for row in rows))}
+        rows.sort(key=lambda row: (bool(row.control_of) and not row.profile, order[row.scorer], row.shots))  # controls last
+        predictions = {(result.row.scorer, result.row.shots): result.answered for result in self.results if not result.row.control_of}
         return Report(
             dataset=self.dataset,
             protocol=self.protocol.line(),
@@ -164,18 +217,41 @@ class _Bench:
             draws=draws,
             warnings=tuple(self.warnings),
             notes=tuple(self._notes()),
+            averages_repeats=self.protocol.averages_repeats,
         )
 
-    def _add(self, row: Row, answered: list[Answered]) -> None:
-        self.results.append((row, answered))
+    def _remark(self, who: str, scorer: Scorer) -> None:
+        """Keep what a scorer has to say; the scorer itself, which may be a large model, is let go."""
+        self.remarks += [f"{who}: {line.removeprefix(f'{scorer.name}: ')}" for line in scorer.notes()]
+
+    def _add(self, row: Row, answered: list[Answered], *, copies: int = 1) -> None:
+        self.results.append(_Result(row, answered, copies))
 
     def _ask(self, ready: _Lazy, index: int, *, shots: int, profiles) -> Answered:
         return ask(ready(), self.dataset, self.folds[index], self.asked[index], shots=shots, profiles=profiles)
 
-    def _fitted(self, scorer: Scorer | Callable[[], Scorer], fold: Fold) -> Scorer:
+    def _fitted(self, scorer: Scorer | Callable[[], Scorer], fold: Fold, *, name: str, key: dict[str, object]) -> Scorer:
         if not isinstance(scorer, Scorer):
             scorer = scorer()
-        return scorer.fit(self.dataset.rows(fold.train_rows)) if self.fit else scorer
+
+        def progress(steps: int, of: int, what: str = "asking the model") -> None:
+            self.progress(self.n_done, self.n_steps, f"{name}, {fold.name}: {what} {steps}/{of}")
+
+        if hasattr(scorer, "progress"):  # scorers that ask a language model tell how far they are
+            scorer.progress = progress
+        if not self.fit:
+            return scorer
+        options: dict[str, object] = {"progress": progress}
+        if self.out is not None and "checkpoints" in inspect.signature(scorer.fit).parameters:
+            options["checkpoints"] = self._checkpoints(name, fold, key=key)
+        return scorer.fit(self.dataset.rows(fold.train_rows), **options)
+
+    def _checkpoints(self, name: str, fold: Fold, *, key: dict[str, object]) -> Path:
+        """The folder of one training; its name holds what the training depends on, so that no other one goes on from there."""
+        folder = self.out / "checkpoints" / f"{readable_name(f'{name}-{fold.name}')}-{short_hash(key)}"
+        if not self.resume and folder.exists():
+            shutil.rmtree(folder)
+        return folder
 
     def _warn_if_trained_on_queries(self, name: str, scorer: Scorer) -> None:
         """Weights as shipped may have seen the very images they are tested on: say so."""
@@ -188,7 +264,7 @@ class _Bench:
             self.warnings.append(f"{seen} of {len(images)} query images were in the training data of {name}")
 
     def _notes(self) -> list[str]:
-        notes = [*self.dataset.notes, *self.protocol.notes(self.dataset)]
+        notes = [*self.dataset.notes, *self.protocol.notes(self.dataset), *self.remarks, *self._lonely_images()]
         tests = [(fold, rater) for fold in self.folds for rater in fold.raters]
         for n in self.shots:
             short = sum(fold.n_evidence(rater) < n for fold, rater in tests)
@@ -196,17 +272,46 @@ class _Bench:
                 notes.append(f"{n}-shot: {short} of {len(tests)} tests have less support than that; all there is is given")
         return notes
 
+    def _lonely_images(self) -> list[str]:
+        """Personal r needs several tested raters per image: say so where many images have but one."""
+        n_pairs = n_lonely = 0
+        for asked in self.asked:
+            _, place, count = np.unique(asked.image[asked.row >= 0], return_inverse=True, return_counts=True)
+            n_pairs, n_lonely = n_pairs + len(place), n_lonely + int((count[place] == 1).sum())
+        if n_lonely * 2 < n_pairs or not n_pairs:
+            return []
+        return [f"personal r rests on {n_pairs - n_lonely} of {n_pairs} query pairs: the others are of images that one tested rater saw"]
+
+
+def _shown(scorer: Scorer, *, permutations: int, variants: Sequence[str]) -> dict[str, Callable]:
+    """What to show in place of the profiles: label -> function of (dataset, fold) that gives rater -> profile.
+
+    An empty answer means that nobody's profile changes, None that it cannot be done.
+    """
+    shown: dict[str, Callable] = {_OWN: lambda dataset, fold: {}}
+    if scorer.uses_profile:
+        for variant in variants:
+            shown[variant] = partial(controls.reduced_profiles, variant=variant)
+        for index in range(permutations):
+            shown[f"{_SHUFFLED}{index}"] = lambda dataset, fold, index=index: controls.other_profiles(dataset, fold, seed=index) or None
+    return shown
+
 
 class _Lazy:
-    """Calls a function once, when its value is first needed: a fold that is in the cache needs no training."""
+    """Calls a function once, when its value is first needed: a fold that is in the cache needs no training.
+
+    Attributes:
+        made: the value; None before.
+    """
 
     def __init__(self, make: Callable[[], Scorer]) -> None:
-        self._make, self._made = make, None
+        self._make = make
+        self.made: Scorer | None = None
 
     def __call__(self) -> Scorer:
-        if self._made is None:
-            self._made = self._make()
-        return self._made
+        if self.made is None:
+            self.made = self._make()
+        return self.made
 
 
 def query_images(dataset: Dataset, folds: Sequence[Fold]) -> list[str]:

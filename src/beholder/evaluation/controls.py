@@ -71,6 +71,14 @@ def other_profiles(dataset: Dataset, fold: Fold, *, seed: int) -> dict[int, Prof
     }  # a circle: nobody keeps theirs
 
 
+def reduced_profiles(dataset: Dataset, fold: Fold, *, variant: str) -> dict[int, Profile]:
+    """Each tested rater with the part of the own profile that `variant` names; empty if that changes nobody's."""
+    from beholder.personas.prompts import reduced
+
+    left = {rater: reduced(dataset.profiles[rater], variant) for rater in fold.raters}
+    return left if any(profile != dataset.profiles[rater] for rater, profile in left.items()) else {}
+
+
 def image_permutation(asked: Asked, *, seed: int) -> np.ndarray:
     """[n] order in which each rater's predictions are handed to the wrong images of that rater."""
     order = np.arange(len(asked.rater))

@@ -1,8 +1,9 @@
 """How good predictions are: per rater, then averaged over raters, with intervals from a bootstrap over raters.
 
-One query set (one rater in one fold) is a `unit`. Every measure is computed per unit, averaged over the units of a rater, then over
-raters. A correlation that is not defined (constant predictions or ratings) counts as 0 and is counted; the mean over the defined ones
-stands beside it. `personal_r` is the exception: one correlation over all query pairs, see `two_way_residuals`.
+One query set (one rater in one fold and one draw of query images) is a `unit`. Every measure is computed per unit, averaged over the
+units of a rater, then over raters, and, where a protocol repeats its whole pipeline, over repeats. A correlation that is not defined
+(constant predictions or ratings) counts as 0 and is counted; the mean over the defined ones stands beside it. `personal_r` is the
+exception: one correlation over all query pairs (of a repeat), see `two_way_residuals`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from beholder.evaluation.resampling import interval, resampled_means, resampled_sums
+from beholder.evaluation.residuals import image_residuals, two_way_residuals
 
 DIGITS = 9  # predictions nearer than 1e-9 are ties: rounding errors are no opinion
 DRAWS = 2000
@@ -45,6 +47,9 @@ class Answers:
         group: [n] int, image group; only pairs within it count for `pairwise_within_group`. Empty: that measure is left out.
         choice_fold, choice_rater: [m] int, query choices.
         choice_chosen, choice_other: [m] float64, predicted scores of the two images.
+        drawn, draw: [d] int, rows of the above and the draw that each was drawn in: the query sets are then those of the draws. Personal r
+            is taken over all rows, each once. Empty: one query set per fold and rater.
+        repeat: [folds] int, the repeat that each fold belongs to. Empty: all belong to one.
     """
 
     fold: np.ndarray
@@ -59,6 +64,9 @@ class Answers:
     choice_rater: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     choice_chosen: np.ndarray = field(default_factory=lambda: np.zeros(0))
     choice_other: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    drawn: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    draw: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    repeat: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
 
 
 @dataclass(frozen=True)
@@ -70,6 +78,7 @@ class Estimate:
         low, high: 95 % bootstrap interval over raters.
         n_undefined: units (query sets) without a defined value.
         defined_only: the mean without those.
+        std: standard deviation over the repeats (n - 1 in the denominator); nan with fewer than two.
     """
 
     value: float
@@ -77,6 +86,7 @@ class Estimate:
     high: float
     n_undefined: int = 0
     defined_only: float = float("nan")
+    std: float = float("nan")
 
 
 @dataclass(frozen=True)
@@ -88,6 +98,7 @@ class Evaluation:
         raters: [r] int, the raters evaluated, ascending.
         per_rater: measure -> [r] float64, nan where undefined (correlations: before counting as 0).
         draws: measure -> [draws] float64 bootstrap values; the same resampled raters for every evaluation of the same raters.
+        per_repeat: measure -> [repeats] float64, the value of each repeat alone.
         n_answers: query ratings used.
         n_dropped: query ratings or choices without a prediction.
     """
@@ -96,11 +107,12 @@ class Evaluation:
     raters: np.ndarray
     per_rater: dict[str, np.ndarray]
     draws: dict[str, np.ndarray]
+    per_repeat: dict[str, np.ndarray]
     n_answers: int
     n_dropped: int
 
 
-def evaluate(answers: Answers, *, margin: float = 0.0, draws: int = DRAWS, seed: int = 0) -> Evaluation:
+def evaluate(answers: Answers, *, margin: float = 0.0, draws: int = DRAWS, seed: int = 0, by_repeat: bool = False) -> Evaluation:
     """All measures of `METRICS` that apply.
 
     Args:
@@ -108,62 +120,77 @@ def evaluate(answers: Answers, *, margin: float = 0.0, draws: int = DRAWS, seed:
         margin: pairwise accuracy uses pairs of a unit whose true scores differ by more than this (in scores).
         draws: bootstrap resamples of the raters.
         seed: of the bootstrap.
+        by_repeat: the value is the mean of the repeats' values, each a mean over the raters of that repeat; else a rater tested in
+            several repeats is averaged over these first. The bootstrap resamples raters in both.
     """
     usable = np.isfinite(answers.score)
     usable_choices = np.isfinite(answers.choice_chosen) & np.isfinite(answers.choice_other)
     n_dropped = int((~usable).sum() + (~usable_choices).sum())
     answers = _kept(answers, usable, usable_choices)
     raters = np.unique(np.concatenate([answers.rater, answers.choice_rater]))
+    repeat = answers.repeat if len(answers.repeat) else np.zeros(1 + max(answers.fold.max(initial=0), answers.choice_fold.max(initial=0)))
+    _, repeat = np.unique(repeat, return_inverse=True)
+    n_repeats = int(repeat.max()) + 1
     estimates: dict[str, Estimate] = {}
     per_rater: dict[str, np.ndarray] = {}
     samples: dict[str, np.ndarray] = {}
+    per_repeat: dict[str, np.ndarray] = {}
 
-    def add(name: str, values: np.ndarray, unit_rater: np.ndarray) -> None:
-        zero_filled = name in CORRELATIONS
+    def add(name: str, values: np.ndarray, unit_rater: np.ndarray, unit_fold: np.ndarray) -> None:
         defined = np.isfinite(values)
-        place = np.searchsorted(raters, unit_rater)
-        mean_defined = _mean_by(place[defined], values[defined], size=len(raters))
-        filled = _mean_by(place, np.where(defined, values, 0.0), size=len(raters)) if zero_filled else mean_defined
-        per_rater[name] = mean_defined
-        samples[name] = resampled_means(filled, draws=draws, seed=seed)
+        filled = np.where(defined, values, 0.0) if name in CORRELATIONS else values
+        place, part = np.searchsorted(raters, unit_rater), repeat[unit_fold]
+        cells = _means_of(part, place, filled, shape=(n_repeats, len(raters)))  # [repeats, r]
+        parts = cells if by_repeat else _means_of(np.zeros_like(part), place, filled, shape=(1, len(raters)))
+        mean_defined = _means_of(np.zeros_like(part), place, values, shape=(1, len(raters)))
+        per_rater[name] = mean_defined[0]
+        per_repeat[name] = np.array([_nanmean(row) for row in cells])
+        samples[name] = _mean_defined(np.stack([resampled_means(row, draws=draws, seed=seed) for row in parts]))
+        only = _means_of(part, place, values, shape=cells.shape) if by_repeat else mean_defined
         estimates[name] = Estimate(
-            value=_nanmean(filled),
+            value=_nanmean(np.array([_nanmean(row) for row in parts])),
             **interval(samples[name]),
             n_undefined=int((~defined).sum()),
-            defined_only=_nanmean(mean_defined),
+            defined_only=_nanmean(np.array([_nanmean(row) for row in only])),
+            std=_spread(per_repeat[name]),
         )
 
     if len(answers.rater):
-        unit, unit_rater = _units(answers.fold, answers.rater)
+        rows, unit, unit_rater, unit_fold = _units(answers)
         n_units = len(unit_rater)
-        truth, score = answers.truth, np.round(answers.score, DIGITS)
-        add("srocc", correlations(unit, average_ranks(unit, truth), average_ranks(unit, score), size=n_units), unit_rater)
-        add("plcc", correlations(unit, truth, score, size=n_units), unit_rater)
-        add("mae", _mean_by(unit, np.abs(truth - score), size=n_units), unit_rater)
-        add("r2", r_squared(unit, truth, score, size=n_units), unit_rater)
-        add("pairwise", pairwise_accuracy(unit, truth, score, margin=margin, size=n_units), unit_rater)
+        truth, score = answers.truth[rows], np.round(answers.score, DIGITS)[rows]
+
+        def measure(name: str, values: np.ndarray) -> None:
+            add(name, values, unit_rater, unit_fold)
+
+        measure("srocc", correlations(unit, average_ranks(unit, truth), average_ranks(unit, score), size=n_units))
+        measure("plcc", correlations(unit, truth, score, size=n_units))
+        measure("mae", _mean_by(unit, np.abs(truth - score), size=n_units))
+        measure("r2", r_squared(unit, truth, score, size=n_units))
+        measure("pairwise", pairwise_accuracy(unit, truth, score, margin=margin, size=n_units))
         if len(answers.group):
-            add(
-                "pairwise_within_group", pairwise_accuracy(unit, truth, score, margin=margin, size=n_units, group=answers.group), unit_rater
-            )
-        bounded = np.isfinite(answers.low) & np.isfinite(answers.high)
+            within = pairwise_accuracy(unit, truth, score, margin=margin, size=n_units, group=answers.group[rows])
+            measure("pairwise_within_group", within)
+        low, high = answers.low[rows], answers.high[rows]
+        bounded = np.isfinite(low) & np.isfinite(high)
         if bounded.any():
-            inside = (truth >= answers.low - 1e-9) & (truth <= answers.high + 1e-9)
-            add("coverage", _mean_by(unit[bounded], inside[bounded].astype(float), size=n_units), unit_rater)
-            add("width", _mean_by(unit[bounded], (answers.high - answers.low)[bounded], size=n_units), unit_rater)
+            inside = (truth >= low - 1e-9) & (truth <= high + 1e-9)
+            measure("coverage", _mean_by(unit[bounded], inside[bounded].astype(float), size=n_units))
+            measure("width", _mean_by(unit[bounded], (high - low)[bounded], size=n_units))
         for name, keep_rater_means in (("personal_r", False), ("personal_r_rater_means_kept", True)):
-            estimates[name], per_rater[name], samples[name] = _personal(
-                answers, score=score, raters=raters, keep_rater_means=keep_rater_means, draws=draws, seed=seed
+            estimates[name], per_rater[name], samples[name], per_repeat[name] = _personal(
+                answers, raters=raters, repeat=repeat, by_repeat=by_repeat, keep_rater_means=keep_rater_means, draws=draws, seed=seed
             )
     if len(answers.choice_rater):
-        unit, unit_rater = _units(answers.choice_fold, answers.choice_rater)
+        pairs, unit = np.unique(np.stack([answers.choice_fold, answers.choice_rater], axis=1), axis=0, return_inverse=True)
         right = _credit(np.round(answers.choice_chosen - answers.choice_other, DIGITS))
-        add("choice_accuracy", _mean_by(unit, right, size=len(unit_rater)), unit_rater)
+        add("choice_accuracy", _mean_by(unit.reshape(-1), right, size=len(pairs)), pairs[:, 1], pairs[:, 0])
     return Evaluation(
         estimates={name: estimates[name] for name in METRICS if name in estimates},
         raters=raters,
         per_rater=per_rater,
         draws=samples,
+        per_repeat=per_repeat,
         n_answers=len(answers.rater),
         n_dropped=n_dropped,
     )
@@ -236,61 +263,39 @@ def pairwise_accuracy(
     return np.where(total > 0, right / np.maximum(total, 1), np.nan)
 
 
-def two_way_residuals(rater: np.ndarray, image: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """[n] what is left of `values` after removing rater means and image means.
-
-    In a table with holes the two sets of means depend on each other: they are fitted together by least squares
-    (values = rater effect + image effect + residual). Remainders at the level of rounding errors are set to 0.
-
-    Args:
-        rater, image: [n] int, the cell of each value; one value per cell.
-        values: [n] float64.
-    """
-    from scipy.sparse import csr_matrix
-    from scipy.sparse.linalg import lsmr
-
-    _, row = np.unique(rater, return_inverse=True)
-    _, column = np.unique(image, return_inverse=True)
-    n, n_raters = len(values), int(row.max(initial=-1)) + 1
-    effects = np.concatenate([row, column + n_raters])
-    # columns scaled to length 1: the equations are then well conditioned whatever the number of ratings per rater and image
-    scale = 1 / np.sqrt(np.bincount(effects))
-    design = csr_matrix((scale[effects], (np.tile(np.arange(n), 2), effects)), shape=(n, len(scale)))
-    centred = values - values.mean()
-    fit = lsmr(design, centred, atol=1e-10, btol=1e-10, maxiter=5000)[0]
-    return _without_rounding(centred - design @ fit, original=centred)
-
-
-def image_residuals(image: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """[n] `values` minus the mean of their image; rater means (severity) stay in."""
-    _, column = np.unique(image, return_inverse=True)
-    centred = values - values.mean()
-    return _without_rounding(centred - _mean_by(column, centred, size=int(column.max(initial=-1)) + 1)[column], original=centred)
-
-
 def _personal(
-    answers: Answers, *, score: np.ndarray, raters: np.ndarray, keep_rater_means: bool, draws: int, seed: int
-) -> tuple[Estimate, np.ndarray, np.ndarray]:
+    answers: Answers, *, raters: np.ndarray, repeat: np.ndarray, by_repeat: bool, keep_rater_means: bool, draws: int, seed: int
+) -> tuple[Estimate, np.ndarray, np.ndarray, np.ndarray]:
     """Personal r over all query pairs; its bootstrap resamples raters with the residuals as they are (taken once, over all raters)."""
     image = _pair_index(answers.fold, answers.image)
+    score = np.round(answers.score, DIGITS)
     if keep_rater_means:
         truth, score = (image_residuals(image, values) for values in (answers.truth, score))
     else:
         rater = _pair_index(answers.fold, answers.rater)
         truth, score = (two_way_residuals(rater, image, values) for values in (answers.truth, score))
-    place = np.searchsorted(raters, answers.rater)
+    shape = (int(repeat.max()) + 1, len(raters))
+    place = repeat[answers.fold] * shape[1] + np.searchsorted(raters, answers.rater)
     moments = np.stack(
         [
-            np.bincount(place, values, minlength=len(raters))
+            np.bincount(place, values, minlength=shape[0] * shape[1]).reshape(shape)
             for values in (np.ones_like(truth), truth, score, truth * score, truth**2, score**2)
         ],
-        axis=1,
-    )  # [r, 6]
-    value = float(_correlation_of_moments(moments.sum(axis=0)[None])[0])
-    sampled = np.nan_to_num(_correlation_of_moments(resampled_sums(moments, draws=draws, seed=seed)), nan=0.0)
-    defined = np.isfinite(value)
-    estimate = Estimate(value=value if defined else 0.0, **interval(sampled), n_undefined=int(not defined), defined_only=value)
-    return estimate, _correlation_of_moments(moments), sampled
+        axis=2,
+    )  # [repeats, r, 6]
+    per_repeat = np.nan_to_num(_correlation_of_moments(moments.sum(axis=1)), nan=0.0)
+    parts = moments if by_repeat else moments.sum(axis=0, keepdims=True)
+    values = _correlation_of_moments(parts.sum(axis=1))
+    sampled = [_correlation_of_moments(resampled_sums(part, draws=draws, seed=seed)) for part in parts]
+    sampled = np.nan_to_num(np.stack(sampled), nan=0.0).mean(axis=0)
+    estimate = Estimate(
+        value=float(np.nan_to_num(values, nan=0.0).mean()),
+        **interval(sampled),
+        n_undefined=int((~np.isfinite(values)).sum()),
+        defined_only=_nanmean(values),
+        std=_spread(per_repeat),
+    )
+    return estimate, _correlation_of_moments(moments.sum(axis=0)), sampled, per_repeat
 
 
 def _correlation_of_moments(moments: np.ndarray) -> np.ndarray:
@@ -302,20 +307,18 @@ def _correlation_of_moments(moments: np.ndarray) -> np.ndarray:
     return np.where(defined, cross / np.sqrt(np.where(defined, left * right, 1.0)), np.nan)
 
 
-def _without_rounding(residual: np.ndarray, *, original: np.ndarray) -> np.ndarray:
-    """All zero if `residual` is nothing but the rounding of `original` (predictions without any personal part)."""
-    return np.zeros_like(residual) if residual @ residual <= 1e-12 * (original @ original) else residual
-
-
 def _credit(gap: np.ndarray) -> np.ndarray:
     """1 for a pair in the right order, 1/2 for a tie, else 0."""
     return np.where(gap > 0, 1.0, np.where(gap == 0, 0.5, 0.0))
 
 
-def _units(fold: np.ndarray, rater: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """[n] index of each row's unit (fold, rater), and [u] the rater of each unit."""
-    pairs, unit = np.unique(np.stack([fold, rater], axis=1), axis=0, return_inverse=True)
-    return unit.reshape(-1), pairs[:, 1]
+def _units(answers: Answers) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Rows of the query sets ([n], or [d] where they were drawn), the unit of each of them, and [u] rater and fold of each unit."""
+    rows = answers.drawn if len(answers.drawn) else np.arange(len(answers.rater))
+    draw = answers.draw if len(answers.drawn) else np.zeros_like(rows)
+    keys = np.stack([answers.fold[rows], draw, answers.rater[rows]], axis=1)
+    units, unit = np.unique(keys, axis=0, return_inverse=True)
+    return rows, unit.reshape(-1), units[:, 2], units[:, 0]
 
 
 def _pair_index(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -328,9 +331,28 @@ def _mean_by(index: np.ndarray, values: np.ndarray, *, size: int) -> np.ndarray:
     return np.where(count > 0, np.bincount(index, values, minlength=size) / np.maximum(count, 1), np.nan)
 
 
+def _means_of(row: np.ndarray, column: np.ndarray, values: np.ndarray, *, shape: tuple[int, int]) -> np.ndarray:
+    """[shape] mean of the defined values of each cell; nan where there is none."""
+    defined = np.isfinite(values)
+    cell = (row * shape[1] + column)[defined]
+    return _mean_by(cell, values[defined], size=shape[0] * shape[1]).reshape(shape)
+
+
+def _mean_defined(values: np.ndarray) -> np.ndarray:
+    """[k, n] -> [n] means over the defined values; nan where there is none."""
+    defined = np.isfinite(values)
+    count = defined.sum(axis=0)
+    return np.where(count > 0, np.where(defined, values, 0.0).sum(axis=0) / np.maximum(count, 1), np.nan)
+
+
 def _nanmean(values: np.ndarray) -> float:
     finite = values[np.isfinite(values)]
     return float(finite.mean()) if len(finite) else float("nan")
+
+
+def _spread(values: np.ndarray) -> float:
+    finite = values[np.isfinite(values)]
+    return float(finite.std(ddof=1)) if len(finite) > 1 else float("nan")
 
 
 def _kept(answers: Answers, rows: np.ndarray, choices: np.ndarray) -> Answers:
@@ -339,4 +361,6 @@ def _kept(answers: Answers, rows: np.ndarray, choices: np.ndarray) -> Answers:
     parts = {name: getattr(answers, name)[rows] for name in ("fold", "rater", "image", "truth", "score", "low", "high")}
     parts["group"] = answers.group[rows] if len(answers.group) else answers.group
     parts |= {name: getattr(answers, name)[choices] for name in ("choice_fold", "choice_rater", "choice_chosen", "choice_other")}
+    still = rows[answers.drawn]
+    parts |= {"drawn": (np.cumsum(rows) - 1)[answers.drawn[still]], "draw": answers.draw[still]}
     return replace(answers, **parts)

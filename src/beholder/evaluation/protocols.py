@@ -1,7 +1,8 @@
 """Who is tested on what, and what may be learned from: the splits behind every number.
 
 Three cross-validations (`new-rater-new-image`, `new-rater`, `new-image`), the same with pairwise choices instead of ratings
-(`choices`), and a split file. In all of them a rater's support and query ratings never share an image group.
+(`choices`), and a split file. In all of them a rater's support and query ratings never share an image group. The zero-shot protocols are
+in `zero_shot.py`, published folds in `published_folds.py`.
 """
 
 from __future__ import annotations
@@ -11,11 +12,13 @@ import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 import numpy as np
 
 from beholder.datasets.base import Dataset
 from beholder.errors import BeholderError
+from beholder.options import from_texts
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,8 @@ class Fold:
         query: rater index -> rating rows to predict, ascending.
         support_choices: rater index -> [c, 2] image indices (chosen, other); an N-shot run uses the first N as well.
         query_choices: rater index -> [c, 2] image indices, to predict.
+        draws: if query images are drawn several times: rater index -> the rating rows of each draw; `query` is then their union, so that
+            each pair is predicted once.
     """
 
     name: str
@@ -39,6 +44,7 @@ class Fold:
     query: dict[int, np.ndarray]
     support_choices: dict[int, np.ndarray] = field(default_factory=dict)
     query_choices: dict[int, np.ndarray] = field(default_factory=dict)
+    draws: tuple[dict[int, np.ndarray], ...] = ()
 
     @property
     def raters(self) -> list[int]:
@@ -57,11 +63,17 @@ class Protocol(ABC):
         name: as in `--protocol`.
         seeds: of the repeats.
         train_has_test_raters: True if test raters' other ratings are in the training part.
+        gives_support: False if no rating of the tested raters is ever known, that is, if there is nothing but N = 0.
+        trains: True if training in each fold is part of the protocol.
+        averages_repeats: True if numbers are means of the repeats' numbers, with a standard deviation over repeats.
     """
 
     name: str
     seeds: Sequence[int] = (0,)
     train_has_test_raters = False
+    gives_support: ClassVar[bool] = True
+    trains: ClassVar[bool] = False
+    averages_repeats: ClassVar[bool] = False
 
     @abstractmethod
     def folds(self, dataset: Dataset) -> list[Fold]:
@@ -268,23 +280,28 @@ def group_folds(dataset: Dataset, *, n_folds: int, seed: int) -> np.ndarray:
 
 
 def get(name: str, **options) -> Protocol:
-    """A protocol by name: new-rater-new-image, new-rater, new-image or choices, with the options of `CrossValidation`.
+    """A protocol by name, one of `names()`, with options (or texts of them): fields of its class.
 
     Raises:
-        BeholderError: there is no such protocol.
+        BeholderError: there is no such protocol, or it has no such option.
     """
-    if name == "choices":
-        return ChoicesFromRatings(base=CrossValidation(**options))
-    if name not in _MEANINGS:
+    from beholder.evaluation.published_folds import PublishedFolds
+    from beholder.evaluation.zero_shot import ZeroShot
+
+    if name not in names():
         close = difflib.get_close_matches(name, names(), n=1)
         hint = f"did you mean {close[0]}? " if close else ""
         raise BeholderError(f"there is no protocol {name!r}: {hint}Known are {', '.join(names())}, or a split file with --split")
-    return CrossValidation(name=name, **options)
+    kind = PublishedFolds if name == "published-folds" else ZeroShot if name.startswith("zero-shot") else CrossValidation
+    protocol = from_texts(kind, {"name": "new-rater-new-image" if name == "choices" else name, **options}, of=f"the protocol {name}")
+    return ChoicesFromRatings(base=protocol) if name == "choices" else protocol
 
 
 def names() -> list[str]:
     """The protocols that `get` knows."""
-    return [*_MEANINGS, "choices"]
+    from beholder.evaluation import zero_shot
+
+    return [*_MEANINGS, "choices", *zero_shot.names(), "published-folds"]
 
 
 _MEANINGS = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -15,15 +15,14 @@ from beholder import __version__
 from beholder.datasets.base import Dataset
 from beholder.errors import BeholderError
 from beholder.evaluation.answering import Answered, Asked
-from beholder.evaluation.controls import SHUFFLED_IMAGES
 from beholder.evaluation.metrics import METRICS, Estimate, Evaluation, difference
 from beholder.evaluation.protocols import Fold
+from beholder.evaluation.repeats import across_repeats
 from beholder.ratings import write_table
 
-COMPARED = ("srocc", "personal_r", "pairwise", "mae", "choice_accuracy")
-RECORD = ("scorer", "version", "control_of", "oracle", "shots", "metric", "value", "low", "high", "defined_only", "n_undefined")
-_DIFFERENCES = ("srocc", "personal_r", "mae", "choice_accuracy")
-_TABLES = ("srocc", "plcc", "personal_r", "pairwise", "pairwise_within_group", "choice_accuracy", "mae", "coverage", "width")
+COMPARED = ("srocc", "plcc", "personal_r", "personal_r_rater_means_kept", "pairwise", "mae", "choice_accuracy")
+RECORD = ("scorer", "version", "control_of", "profile", "oracle", "shots", "metric", "value", "low", "high", "std")
+RECORD += ("defined_only", "n_undefined")
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,9 @@ class Row:
     Args:
         scorer, version: what was measured.
         shots: N, support ratings (or choices) given.
-        control_of: empty for a scorer; for a control the scorer whose input was shuffled, or "*" if it is one for all.
+        control_of: empty for a scorer; for a control the scorer whose input was shuffled, or "*" if it is one for all; for a scorer that was
+            shown reduced profiles, itself.
+        profile: what was left of the profiles, "none", "D", "T" or "D+T"; empty if they were as they are (or shuffled).
         oracle: True if it uses ratings that scorers are not shown.
         evaluation: filled in by `measured`.
     """
@@ -42,6 +43,7 @@ class Row:
     version: str
     shots: int
     control_of: str = ""
+    profile: str = ""
     oracle: bool = False
     evaluation: Evaluation | None = None
 
@@ -51,7 +53,7 @@ class Row:
     @property
     def label(self) -> str:
         """Name for tables: controls and oracles are marked."""
-        return (f"control: {self.scorer}" if self.control_of else self.scorer) + (" (oracle)" if self.oracle else "")
+        return (f"control: {self.scorer}" if self.control_of and not self.profile else self.scorer) + (" (oracle)" if self.oracle else "")
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,7 @@ class Report:
         predictions: (scorer, shots) -> per fold, the predictions; scorers only.
         warnings: what makes numbers too good, such as training images among the query images.
         notes: what else a reader must know.
+        averages_repeats: numbers are means of the repeats' numbers.
     """
 
     dataset: Dataset
@@ -80,6 +83,12 @@ class Report:
     draws: int = 0
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    averages_repeats: bool = False
+
+    @property
+    def n_tests(self) -> tuple[int, ...]:
+        """How many raters are tested in a fold: all numbers that occur, ascending."""
+        return tuple(sorted({len(fold.raters) for fold in self.folds}))
 
     def estimate(self, scorer: str, *, shots: int, metric: str = "srocc") -> Estimate:
         """One number of the table.
@@ -102,12 +111,14 @@ class Report:
                 "scorer": row.scorer,
                 "version": row.version,
                 "control_of": row.control_of,
+                "profile": row.profile,
                 "oracle": row.oracle,
                 "shots": row.shots,
                 "metric": metric,
                 "value": estimate.value,
                 "low": estimate.low,
                 "high": estimate.high,
+                "std": estimate.std,
                 "defined_only": estimate.defined_only,
                 "n_undefined": estimate.n_undefined,
                 "n_raters": len(row.evaluation.raters),
@@ -119,7 +130,10 @@ class Report:
         ]
 
     def differences(self) -> list[dict[str, object]]:
-        """Paired differences at equal N: every scorer minus the first one, and every scorer minus its shuffled controls."""
+        """Paired differences at equal N: every scorer minus the first one, and every scorer minus its controls and reduced profiles.
+
+        With repeats that are averaged, tests across repeats stand beside the bootstrap over raters, see `repeats.across_repeats`.
+        """
         scorers = list(dict.fromkeys(row.scorer for row in self.rows if not row.control_of))
         at = {(row.scorer, row.shots): row for row in self.rows}
         pairs = [(name, scorers[0]) for name in scorers[1:]]
@@ -131,18 +145,18 @@ class Report:
                 for metric in COMPARED:
                     if metric in first.estimates and metric in second.estimates and np.array_equal(first.raters, second.raters):
                         gap = difference(first, second, metric=metric)
-                        found.append(
-                            {
-                                "scorer": ours,
-                                "minus": theirs,
-                                "shots": shots,
-                                "metric": metric,
-                                "value": gap.value,
-                                "low": gap.low,
-                                "high": gap.high,
-                            }
-                        )
+                        named = {"scorer": ours, "minus": theirs, "shots": shots, "metric": metric}
+                        named |= {"value": gap.value, "low": gap.low, "high": gap.high}
+                        if self.averages_repeats:
+                            named |= across_repeats(first, second, metric=metric, test_share=self._test_share())
+                        found.append(named)
         return found
+
+    def _test_share(self) -> float:
+        """Tested raters / training raters of a fold, on average."""
+        tested = np.mean([len(fold.raters) for fold in self.folds])
+        learned = np.mean([len(np.unique(self.dataset.rating_rater[fold.train_rows])) for fold in self.folds])
+        return float(tested / max(learned, 1))
 
     def summary(self) -> dict[str, object]:
         """Everything but the predictions, ready for JSON (numbers that are not defined are None)."""
@@ -155,6 +169,8 @@ class Report:
                 "fitted": self.fitted,
                 "shots": list(self.shots),
                 "folds": len(self.folds),
+                "draws_of_query_images": max((len(fold.draws) for fold in self.folds), default=0) or 1,
+                "averages_repeats": self.averages_repeats,
                 "test_raters": len({rater for fold in self.folds for rater in fold.raters}),
                 "margin": self.margin,
                 "bootstrap_draws": self.draws,
@@ -170,7 +186,9 @@ class Report:
 
     def markdown(self) -> str:
         """A page: what was run, one table per measure (scorers x N, 95 % intervals), differences, warnings and notes."""
-        return "\n".join(_page(self)) + "\n"
+        from beholder.evaluation.page import page
+
+        return "\n".join(page(self)) + "\n"
 
     def write(self, out: str | os.PathLike) -> list[Path]:
         """Write report.json, report.csv, report.md and per_rater.csv into `out`; returns their paths."""
@@ -216,79 +234,6 @@ class Report:
             for index, rater in enumerate(row.evaluation.raters):
                 values = {metric: _cell(values[index]) for metric, values in row.evaluation.per_rater.items()}
                 yield {"scorer": row.label, "shots": row.shots, "rater": self.dataset.raters[rater]} | values
-
-
-def _page(report: Report) -> Iterator[str]:
-    evaluations = [row.evaluation for row in report.rows]
-    n_raters = sorted({len(evaluation.raters) for evaluation in evaluations})
-    n_answers = sorted({evaluation.n_answers for evaluation in evaluations})
-    yield f"# {report.dataset.name}: {len({row.scorer for row in report.rows if not row.control_of})} scorers\n"
-    yield f"- Protocol: {report.protocol}."
-    yield f"- Scorers {'trained on the training ratings of each fold' if report.fitted else 'as shipped, not trained on this dataset'}."
-    yield (
-        f"- {_range(n_raters)} test raters, {_range(n_answers)} query ratings in {len(report.folds)} folds, seeds {_range(report.seeds)}, "
-        f"scale {report.dataset.scale}; N = support ratings (or choices) given."
-    )
-    yield (
-        f"- Mean over raters [95 % interval, {report.draws} bootstrap resamples of the raters]. Undefined correlations "
-        "(constant predictions) count as 0; *u* is how many query sets, of all raters and folds, had none. Controls are marked."
-    )
-    yield (
-        "- Personal r: one correlation over all query pairs after image means and rater means are removed from predictions and ratings, "
-        "0 for any scorer that treats all raters alike; its interval resamples raters with these residuals as they are.\n"
-    )
-    for warning in report.warnings:
-        yield f"**Warning: {warning}.**\n"
-    for metric in _TABLES:
-        if any(metric in evaluation.estimates for evaluation in evaluations):
-            label, higher = METRICS[metric]
-            direction = {True: " (higher is better)", False: " (lower is better)", None: " (should be 0.90)"}[higher]
-            yield f"## {label}{direction}\n"
-            yield from _table(report, metric)
-    differences = [gap for gap in report.differences() if gap["metric"] in _DIFFERENCES and not gap["minus"].endswith(SHUFFLED_IMAGES)]
-    if differences:
-        yield "## Paired differences\n"
-        yield "The same raters on both sides; an interval without 0 is marked with *.\n"
-        yield "| scorer | minus | measure | " + " | ".join(f"N = {n}" for n in report.shots) + " |"
-        yield "|---|---|---|" + "---|" * len(report.shots)
-        cells: dict[tuple, dict[int, str]] = {}
-        for gap in differences:
-            clear = "*" if gap["low"] > 0 or gap["high"] < 0 else ""
-            cells.setdefault((gap["scorer"], gap["minus"], gap["metric"]), {})[gap["shots"]] = (
-                f"{gap['value']:+.3f} [{gap['low']:+.3f}, {gap['high']:+.3f}]{clear}"
-            )
-        for (ours, theirs, metric), found in cells.items():
-            yield f"| {ours} | {theirs} | {METRICS[metric][0]} | " + " | ".join(found.get(n, "") for n in report.shots) + " |"
-        yield ""
-    if report.notes:
-        yield "## Notes\n"
-        yield from (f"- {note}" for note in report.notes)
-        yield ""
-    if report.dataset.citation:
-        yield f"Data: {report.dataset.citation}" + (f" ({report.dataset.licence})" if report.dataset.licence else "")
-
-
-def _table(report: Report, metric: str) -> Iterator[str]:
-    yield "| scorer | " + " | ".join(f"N = {n}" for n in report.shots) + " |"
-    yield "|---|" + "---|" * len(report.shots)
-    lines: dict[str, dict[int, Estimate]] = {}
-    for row in report.rows:
-        if metric in row.evaluation.estimates:
-            lines.setdefault(row.label, {})[row.shots] = row.evaluation.estimates[metric]
-    for label, found in lines.items():
-        yield f"| {label} | " + " | ".join(_estimate(found[n]) if n in found else "" for n in report.shots) + " |"
-    yield ""
-
-
-def _estimate(estimate: Estimate) -> str:
-    if not math.isfinite(estimate.value):
-        return "-"
-    undefined = f" *u {estimate.n_undefined}*" if estimate.n_undefined else ""
-    return f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]{undefined}"
-
-
-def _range(values: Sequence[int]) -> str:
-    return ", ".join(map(str, values)) if values else "none"
 
 
 def _cell(value: object) -> object:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import os
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -16,13 +17,17 @@ if TYPE_CHECKING:
     from beholder.eye import Eye
     from beholder.features import FeatureStore
 
-__all__ = ["DEFAULT", "SCORERS", "Scorer", "load", "make", "scorer_class"]
+__all__ = ["DEFAULT", "SCORERS", "Scorer", "load", "make", "parse_name", "scorer_class", "split_names"]
 
 DEFAULT = "taste"
 SCORERS = {
     "taste": "beholder.scorers.taste.scorer:TasteScorer",
     "population": "beholder.scorers.baselines.scorer:PopulationScorer",
     "linear-hidden": "beholder.scorers.linear_hidden.scorer:LinearHiddenScorer",
+    "single-stage": "beholder.scorers.baselines.single_stage:SingleStageScorer",
+    "two-stage": "beholder.scorers.baselines.two_stage:TwoStageScorer",
+    "pmllm": "beholder.scorers.pmllm.scorer:PMLLMScorer",
+    "pmllm-s": "beholder.scorers.pmllm.scorer:PMLLMSScorer",
 }
 
 
@@ -62,12 +67,50 @@ def make(name: str, *, features: FeatureSource, weights: str | os.PathLike | Non
         BeholderError: see `load`.
     """
     cls = scorer_class(name)
+    options = typed_options(cls, parse_name(name)[1])
     from_pretrained = getattr(cls, "from_pretrained", None)
     if from_pretrained is None and weights is not None:
         raise BeholderError(f"{cls.name} has no trained weights to load: leave the weights out")
     if from_pretrained is None or not trained:
-        return cls(features=features)
-    return from_pretrained(os.fspath(weights) if weights is not None else None, features=features)
+        return cls(features=features, **options)
+    return from_pretrained(os.fspath(weights) if weights is not None else None, features=features, **options)
+
+
+def parse_name(name: str) -> tuple[str, dict[str, str]]:
+    """ "pmllm[layers=5,gate=scalar]" -> ("pmllm", {"layers": "5", "gate": "scalar"}).
+
+    Raises:
+        BeholderError: the brackets or what is in them cannot be understood.
+    """
+    text = str(name).strip()
+    plain, bracket, rest = text.partition("[")
+    if not bracket:
+        return text, {}
+    pairs = [part.partition("=") for part in rest.removesuffix("]").split(",") if part.strip()]
+    if not rest.endswith("]") or not all(key.strip() and equals for key, equals, _ in pairs):
+        raise BeholderError(f"the scorer {name!r} cannot be understood: options are written name[option=value,option=value]")
+    return plain.strip(), {key.strip().replace("-", "_"): value.strip() for key, _, value in pairs}
+
+
+def split_names(text: str) -> list[str]:
+    """A list of scorers as it is written on the command line; a comma inside brackets does not split it."""
+    return [part.strip() for part in re.split(r",(?![^\[]*\])", text) if part.strip()]
+
+
+def typed_options(cls: type[Scorer], given: dict[str, str]) -> dict[str, object]:
+    """{"options": cls.Options(...)} with the given texts turned into the types of its fields; {} for a scorer without options.
+
+    Raises:
+        BeholderError: there is no such option, or the value is of the wrong kind.
+    """
+    options = getattr(cls, "Options", None)
+    if options is None:
+        if given:
+            raise BeholderError(f"the scorer {cls.name} has no options, but {', '.join(given)} was given: leave the brackets out")
+        return {}
+    from beholder.options import from_texts
+
+    return {"options": from_texts(options, given, of=f"the scorer {cls.name}")}
 
 
 def feature_layers(name: str, *, encoder: str) -> list[str] | None:
@@ -81,8 +124,12 @@ def feature_layers(name: str, *, encoder: str) -> list[str] | None:
 def encoder_for(names: Sequence[str], *, encoder: str) -> ImageEncoder:
     """The encoder, made to compute just the layers that these scorers want."""
     from beholder.backbones import load_encoder
+    from beholder.backbones.no_encoder import NoEncoder
 
-    wanted = [feature_layers(name, encoder=encoder) for name in names]
+    looking = [name for name in names if getattr(scorer_class(name), "feature_layers", None) != ()]  # () = it needs no features
+    if not looking:
+        return NoEncoder()
+    wanted = [feature_layers(name, encoder=encoder) for name in looking]
     if any(layers is None for layers in wanted):
         return load_encoder(encoder)
     return load_encoder(encoder, layers=list(dict.fromkeys(layer for layers in wanted for layer in layers)))
@@ -94,7 +141,7 @@ def scorer_class(name: str) -> type[Scorer]:
     Raises:
         BeholderError: there is no such scorer.
     """
-    text = str(name).strip()
+    text = parse_name(name)[0]
     target = text if ":" in text else SCORERS.get(text.lower().replace("_", "-"))
     if target is None:
         close = difflib.get_close_matches(text.lower(), SCORERS, n=1)

@@ -36,11 +36,13 @@ class Scorer(ABC):
         name: as in `beholder.load(name)` and in the column `scorer`.
         version: changes whenever the same input may give another score.
         uses_ratings, uses_profile: whether those of the rater change the answer.
+        self_contained: whether it works with nothing but what the package brings; else its options must name a model.
     """
 
     name: ClassVar[str]
     uses_ratings: ClassVar[bool] = True
     uses_profile: ClassVar[bool] = False
+    self_contained: ClassVar[bool] = True
     version: str = "0"
 
     @abstractmethod
@@ -62,6 +64,10 @@ class Scorer(ABC):
     def predict_many(self, requests: Sequence[tuple[Sequence[str], Rater]]) -> list[Predictions]:
         """Several raters at once; scorers override it where sharing work between raters pays."""
         return [self.predict(images, rater) for images, rater in requests]
+
+    def notes(self) -> list[str]:
+        """What the user should hear after predictions, one sentence each: what was sent, paid, or left without an answer."""
+        return []
 
     def save_pretrained(self, folder: str | os.PathLike) -> Path:
         """Write config.json, safetensors and a model card into `folder`."""

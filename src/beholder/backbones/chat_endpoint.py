@@ -1,0 +1,335 @@
+"""Chat models behind an OpenAI-compatible URL: vLLM, Ollama, llama.cpp, vendors. The only module that sends anything to a chat server."""
+
+from __future__ import annotations
+
+import base64
+import email.utils
+import io
+import ipaddress
+import os
+import queue
+import random
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from PIL import Image
+
+from beholder.backbones.chat import ChatModel, ChatRequest
+from beholder.backbones.reply_cache import Reply, ReplyCache
+from beholder.errors import BeholderError, MissingExtra
+from beholder.photos import content_hash, read_photo
+
+if TYPE_CHECKING:
+    import httpx
+
+JPEG_QUALITY = 90
+DEFAULT_KEY = "OPENAI_API_KEY"
+AGAIN = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 520, 522, 524, 529})  # may be right the next time
+LONGEST_WAIT = 300.0  # seconds: who says "come back later than that" means "not today"
+LARGEST_BACKOFF = 60.0
+LATE = 2  # repetitions after a timeout
+IMAGES_KEPT = 64  # encoded, in memory: the same photograph is mostly asked about for many raters at once
+SHOWN = 200  # characters of a server's message
+
+
+class Endpoint(ChatModel):
+    """POST URL/chat/completions, with as many requests at once as the server is said to bear.
+
+    Full queues (429), errors of the server (5xx), timeouts and lost connections are tried again, after the time the server asks
+    for (Retry-After) or after 1, 2, 4, ... seconds with some jitter; what the server refuses (other 4xx) is not. Redirections are not followed,
+    so that no photograph goes to another place than the one named; for this machine's own addresses no proxy is used.
+
+    Args:
+        name: "URL#model".
+        api_key_env: environment variable with the key. That of the default name is sent over https and to this machine only.
+        others: see `open_chat_model`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        cache: ReplyCache | None,
+        prices: tuple[float, float] | None,
+        api_key_env: str,
+        concurrency: int,
+        image_size: int,
+        timeout: float,
+        retries: int,
+        backoff: float,
+    ) -> None:
+        super().__init__(cache=cache, prices=prices)
+        self._url, self.model = _parse(name)
+        self.name = f"{self._url}#{self.model}"
+        self.version = f"{image_size}px"
+        self._key_variable = api_key_env
+        self._concurrency, self._image_size = concurrency, image_size
+        self._timeout, self._retries, self._backoff = timeout, retries, backoff
+        try:
+            import httpx
+        except ImportError as error:
+            raise MissingExtra("httpx", extra="api", purpose=f"asking {self._url}") from error
+        self._httpx = httpx
+        self._headers = self._authorization()
+        self._lock = threading.Lock()
+        self._reached = False
+        self._not_before = 0.0  # time.monotonic(): until then the server wants to be left alone
+        self._length_field, self._temperature = "max_tokens", True  # newer vendor models want other fields; learned from their answers
+        self._images: OrderedDict[str, str] = OrderedDict()
+
+    def _authorization(self) -> dict[str, str]:
+        key = os.environ.get(self._key_variable, "").strip()
+        if not (key.isascii() and key.isprintable()):
+            raise BeholderError(f"the environment variable {self._key_variable} holds no key (odd signs): copy the key again")
+        safe = self._url.startswith("https:") or _is_here(self._url) or self._key_variable != DEFAULT_KEY
+        return {"Authorization": f"Bearer {key}"} if key and safe else {}
+
+    def _answers(self, requests: Sequence[tuple[str, ChatRequest]], *, max_tokens: int) -> Iterator[tuple[str, Reply]]:
+        client = self._httpx.Client(
+            headers=self._headers,
+            timeout=self._httpx.Timeout(self._timeout, connect=min(self._timeout, 20.0), pool=None),
+            limits=self._httpx.Limits(max_connections=self._concurrency, max_keepalive_connections=self._concurrency),
+            trust_env=not _is_here(self._url),
+        )
+        # Daemon threads instead of an executor: after Ctrl-C nobody wants to wait for replies that are still being written.
+        waiting: queue.SimpleQueue = queue.SimpleQueue()
+        for one in requests:
+            waiting.put(one)
+        done: queue.SimpleQueue = queue.SimpleQueue()
+        stopped = threading.Event()
+
+        def work() -> None:
+            try:
+                while not stopped.is_set():
+                    key, request = waiting.get_nowait()
+                    done.put((key, self._answer(client, key, request, max_tokens=max_tokens, stopped=stopped)))
+            except queue.Empty:
+                pass
+            except BaseException as error:
+                done.put(error)
+
+        for number in range(min(self._concurrency, len(requests))):
+            threading.Thread(target=work, name=f"beholder-chat-{number}", daemon=True).start()
+        try:
+            for _ in requests:
+                item = done.get()
+                if isinstance(item, BaseException):
+                    raise item
+                yield item
+        finally:
+            stopped.set()
+            client.close()
+
+    def _answer(self, client: httpx.Client, key: str, request: ChatRequest, *, max_tokens: int, stopped: threading.Event) -> Reply:
+        """One request, with repetitions."""
+        attempt = 0
+        while True:
+            self._wait(stopped)
+            wait, why = None, ""
+            try:
+                fields = (self._length_field, self._temperature)
+                response = client.post(f"{self._url}/chat/completions", json=self._payload(request, max_tokens=max_tokens))
+            except self._httpx.ReadTimeout:
+                why = f"gave no answer within {self._timeout:g} s (give it more time with  timeout=SECONDS)"
+                if attempt >= LATE:  # each of them may have been computed, and paid, all the same
+                    raise BeholderError(f"{self.name} {why}, {attempt + 1} times: {_GOES_ON}") from None
+            except self._httpx.TransportError as error:
+                if not self._reached:  # a server that is not there will not come by itself
+                    raise BeholderError(self._unreachable(str(error) or type(error).__name__)) from None
+                why = f"broke the connection ({error or type(error).__name__})"
+            except (self._httpx.HTTPError, self._httpx.InvalidURL) as error:
+                raise BeholderError(self._unreachable(str(error) or type(error).__name__)) from None
+            else:
+                self._reached = True
+                if response.status_code == 200:
+                    return self._done(key, **self._read(response))
+                message = _message(response)
+                if response.status_code == 400 and self._adapt(message, fields):
+                    continue
+                if response.status_code == 400 and _is_filter(message, response):
+                    return self._done(key, "", refused=True)
+                if response.status_code not in AGAIN or _no_money(message):
+                    raise BeholderError(self._refused(response.status_code, message, request))
+                why = f"answered {response.status_code} ({message})"
+                wait = _retry_after(response.headers.get("retry-after"))
+                if wait is not None and wait > LONGEST_WAIT:
+                    raise BeholderError(f"{self.name} {why} and wants to be asked again in {wait:.0f} s: {_GOES_ON}")
+            attempt += 1
+            if attempt > self._retries:
+                raise BeholderError(f"{self.name} {why}, {attempt} times: {_GOES_ON}")
+            self._retried()
+            if wait is not None:
+                with self._lock:  # the others had better wait, too
+                    self._not_before = max(self._not_before, time.monotonic() + wait)
+            jittered = min(self._backoff * 2 ** (attempt - 1), LARGEST_BACKOFF) * random.uniform(0.75, 1.25)
+            if stopped.wait(max(wait or 0.0, jittered)):
+                raise _Stopped
+
+    def _wait(self, stopped: threading.Event) -> None:
+        while (rest := self._not_before - time.monotonic()) > 0 or stopped.is_set():
+            if stopped.wait(max(rest, 0.0)):
+                raise _Stopped
+
+    def _payload(self, request: ChatRequest, *, max_tokens: int) -> dict[str, Any]:
+        content: object = request.text
+        if request.image is not None:
+            content = [{"type": "image_url", "image_url": {"url": self._data_url(request.image)}}, {"type": "text", "text": request.text}]
+        messages = [{"role": "user", "content": content}]
+        if request.system:
+            messages.insert(0, {"role": "system", "content": request.system})
+        payload = {"model": self.model, "messages": messages, self._length_field: max_tokens, "stream": False}
+        return payload | ({"temperature": 0} if self._temperature else {})
+
+    def _data_url(self, image: Path) -> str:
+        """The photograph as a small JPEG. Without EXIF data: nobody's place and camera are sent along."""
+        content = content_hash(image)
+        with self._lock:
+            if content in self._images:
+                self._images.move_to_end(content)
+                return self._images[content]
+        photo = read_photo(image, min_side=self._image_size)
+        photo.thumbnail((self._image_size, self._image_size), Image.Resampling.LANCZOS)
+        buffer = io.BytesIO()
+        photo.save(buffer, "JPEG", quality=JPEG_QUALITY)
+        url = f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+        with self._lock:
+            self._images[content] = url
+            while len(self._images) > IMAGES_KEPT:
+                self._images.popitem(last=False)
+        return url
+
+    def _read(self, response) -> dict[str, Any]:
+        """What `_done` wants to know, from a chat completion."""
+        try:
+            answer = response.json()
+            choice = answer["choices"][0]
+            message, usage = choice["message"], answer.get("usage") or {}
+            content = message.get("content")
+            if isinstance(content, list):  # some servers give parts
+                content = "".join(part.get("text") or "" for part in content)
+            if not isinstance(content, str | None):
+                raise TypeError
+            refusal = message.get("refusal")
+            return {
+                "text": content or (refusal if isinstance(refusal, str) else ""),
+                "refused": bool(refusal) or choice.get("finish_reason") == "content_filter",
+                "prompt_tokens": int(usage.get("prompt_tokens") or 0),
+                "completion_tokens": int(usage.get("completion_tokens") or 0),
+            }
+        except (ValueError, KeyError, IndexError, TypeError, AttributeError):
+            start = " ".join(response.text.split())[:80]
+            raise BeholderError(
+                f"{self._url} answered something that is no chat completion ({start!r}): give the URL of an OpenAI-compatible server, "
+                f"which mostly ends in /v1"
+            ) from None
+
+    def _adapt(self, message: str, sent: tuple[str, bool]) -> bool:
+        """Newer models refuse max_tokens, or a temperature. Returns whether another attempt in another form makes sense."""
+        field, temperature = sent
+        if field == "max_tokens" and "max_completion_tokens" in message:
+            self._length_field = "max_completion_tokens"
+            return True
+        if temperature and "temperature" in message and "support" in message.lower():
+            self._temperature = False
+            return True
+        return False
+
+    def _refused(self, status: int, message: str, request: ChatRequest) -> str:
+        what = f"{self._url} answered {status} ({message})"
+        if status in (401, 403):
+            state = "is set, but not accepted" if "Authorization" in self._headers else "is not set"
+            if state == "is not set" and os.environ.get(self._key_variable):
+                state = "is not sent over plain http to another machine"
+            return f"{what}: the key in the environment variable {self._key_variable} {state}; set it, or name another variable with api_key_env"
+        if status == 404:
+            advice = f"list its models with  curl {self._url}/models"
+            return f"{what}: it has no model {self.model!r}, or the URL is not the one that ends in /v1; {advice}"
+        if status == 402 or _no_money(message):
+            return f"{what}: the account has nothing left to spend; {_GOES_ON}"
+        if 300 <= status < 400:
+            return f"{what}, which points elsewhere: give the final URL, as photographs are not sent to another place than the one named"
+        about = f" about {request.image}" if request.image is not None else ""
+        return f"{what} to a request{about}: mend what it complains of, or ask a model with a longer context that takes images"
+
+    def _unreachable(self, reason: str) -> str:
+        return f"{self._url} cannot be reached ({_short(reason)}): start the server there, or mend the URL; check with  curl {self._url}/models"
+
+
+_GOES_ON = "finished replies are kept, so the same command goes on from there later"
+
+
+class _Stopped(Exception):
+    """Another request failed, or the user interrupted: nobody reads this."""
+
+
+def _parse(name: str) -> tuple[str, str]:
+    """ "URL#model" -> URL without a slash at its end, model."""
+    url, _, model = name.partition("#")
+    url = url.strip().rstrip("/").removesuffix("/chat/completions").rstrip("/")
+    form = "write  http(s)://host:port/v1#model"
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        host = None
+    if not host:
+        raise BeholderError(f"{url!r} is not a URL: {form}")
+    if parts.username or parts.password:
+        raise BeholderError(f"the URL of {host} holds a name or password, which would be shown and kept: put the key into an environment variable")
+    if not model.strip():
+        raise BeholderError(f"{url} names no model: {form}; list its models with  curl {url}/models")
+    return url, model.strip()
+
+
+def _is_here(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+def _message(response) -> str:
+    """What the server says is wrong, in one line."""
+    try:
+        body = response.json()
+        error = body.get("error", body)
+        text = error.get("message") or error.get("detail") or str(error) if isinstance(error, dict) else str(error)
+    except (ValueError, AttributeError):
+        text = response.text
+    return _short(text) or response.reason_phrase or "no reason given"
+
+
+def _short(text: str) -> str:
+    text = " ".join(str(text).split())
+    return (text[: SHOWN - 3] + "..." if len(text) > SHOWN else text).rstrip(".")
+
+
+def _is_filter(message: str, response) -> bool:
+    """Some vendors answer 400 where their filter will not let a question or an image through."""
+    text = f"{message} {response.text[:2000]}".lower()
+    return any(sign in text for sign in ("content_filter", "content_policy", "content policy", "responsibleai"))
+
+
+def _no_money(message: str) -> bool:
+    """429 also means that an account is empty; waiting does not fill it."""
+    return any(sign in message.lower() for sign in ("insufficient_quota", "exceeded your current quota", "billing"))
+
+
+def _retry_after(value: str | None) -> float | None:
+    """Seconds, from the header's number or date."""
+    if not value:
+        return None
+    try:
+        return max(float(value), 0.0)
+    except ValueError:
+        pass
+    try:
+        return max(email.utils.parsedate_to_datetime(value).timestamp() - time.time(), 0.0)
+    except (TypeError, ValueError):
+        return None

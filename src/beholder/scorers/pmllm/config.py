@@ -1,0 +1,87 @@
+"""What a P-MLLM is made of: every choice that the paper leaves open is a field here, with the reading that is taken by default."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Literal
+
+from beholder.errors import BeholderError
+
+
+@dataclass(frozen=True)
+class FusionConfig:
+    """The selective fusion modules and the projector (P-MLLM, section 3.1).
+
+    Args:
+        layers: fused blocks, the lowest ones (section 4.3: 3; appendix D compares 3, 5 and 7).
+        gate: "embedding": one gate per head and position, from the hidden state there (Eq. 3); "scalar": one learned number per head
+            (P-MLLM-S).
+        gate_input: what the embedding gate reads: the hidden state as it enters the block ("raw", Eq. 3 to the letter) or after the
+            block's normalisation ("normed", as in Gated Attention).
+        gate_init: "normal" (standard deviation 0.02) or "zeros"; both start at gates of about one half.
+        gate_bias: start of a learned bias of the embedding gate; None for no bias (Eq. 3 has none), -4 starts nearly closed.
+        scalar_gate: what is done to the number of a scalar gate, which starts at 0: nothing ("raw"), "tanh" (LLaMA-Adapter) or "sigmoid".
+        output: "transformed and added": "trainable" is an output matrix of its own that starts as a copy of the block's, "frozen" shares
+            the block's, "lowrank" is the block's plus a trainable matrix of rank `output_rank`.
+        visual_norm: the normalisation of the image embeddings, which is trained, starts as a copy of the block's ("copy") or with "ones".
+        rope_queries: turn the queries by their positions, as LLaMA-Adapter does; Eq. 1 does not.
+        mask_from: fusion acts from the first token of the question ("content") or of the user's turn ("header") on.
+        projector_width: hidden width of the projector Linear-GELU-Linear; None for that of the language model (4096 in the paper).
+    """
+
+    layers: int = 3
+    gate: Literal["embedding", "scalar"] = "embedding"
+    gate_input: Literal["raw", "normed"] = "raw"
+    gate_init: Literal["normal", "zeros"] = "normal"
+    gate_bias: float | None = None
+    scalar_gate: Literal["raw", "tanh", "sigmoid"] = "raw"
+    output: Literal["trainable", "frozen", "lowrank"] = "trainable"
+    output_rank: int = 16
+    visual_norm: Literal["copy", "ones"] = "copy"
+    rope_queries: bool = False
+    mask_from: Literal["content", "header"] = "content"
+    projector_width: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.layers < 1 or self.output_rank < 1:
+            raise BeholderError(f"fusion needs at least one block and rank 1; got layers = {self.layers}, output_rank = {self.output_rank}")
+
+
+@dataclass(frozen=True)
+class PromptConfig:
+    """What the language model reads.
+
+    Args:
+        persona: how a profile becomes text: "published" (the paper's components) or "short".
+        question: family of the questions that are trained: "published" or "short".
+        asked: family of the question that is asked for a score; None for the trained one. The paper trains with an image tag in the
+            question and asks without ("evaluation").
+        low, high: ends of the integers of the short question; the published ones have 0 to 10.
+    """
+
+    persona: Literal["published", "short"] = "published"
+    question: Literal["published", "short"] = "published"
+    asked: Literal["published", "evaluation", "short"] | None = "evaluation"
+    low: int = 0
+    high: int = 10
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.low < self.high <= 19:
+            raise BeholderError(f"scores from {self.low} to {self.high} cannot be asked for: the ends must be ascending, from 0 to 19")
+
+
+def from_dict(cls: type, values: Mapping[str, Any]) -> Any:
+    """A config from what `asdict` gave; fields that a later version added keep their defaults, unknown ones are an error.
+
+    Raises:
+        KeyError: there is a field that this version does not know.
+    """
+    known = {field.name for field in fields(cls)}
+    for name in values:
+        if name not in known:
+            raise KeyError(name)
+    return cls(**values)
+
+
+__all__ = ["FusionConfig", "PromptConfig", "asdict", "from_dict", "replace"]
