@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from beholder.backbones import load_encoder, threads
-from beholder.backbones.torch_encoder import TorchEncoder
+from beholder.backbones.torch_encoder import TorchEncoder, choose_device
 from beholder.backbones.weights import EMBEDDED
 from beholder.errors import BeholderError
 from encoder_checks import check_same_in_any_batch, difference, pictures
@@ -96,6 +96,53 @@ def test_lite_goes_no_deeper_than_needed():
         part = load_encoder(size=64, layers=layers)
         assert list(part.layers) == layers
         assert all(np.array_equal(part.encode(inputs)[layer], found[layer]) for layer in layers)
+
+
+@needs_lite
+def test_lite_map_at_half_the_size(monkeypatch):
+    from beholder.backbones import efficientnet_lite
+
+    encoder = load_encoder(layers=["map@half", "pool@half"])
+    inputs = [encoder.preprocess(image) for image in pictures(2)]
+    sides = []
+    run = efficientnet_lite._run
+    monkeypatch.setattr(efficientnet_lite, "_run", lambda network, x, **wishes: sides.append(x.shape[2:]) or run(network, x, **wishes))
+    found = encoder.encode(inputs)
+    assert set(sides) == {(224, 224)}, "the full scale is not run if nobody asks for it"
+
+    # The encoder for 224 pixels takes whole numbers, the mean of four is none: it is given twice the neighbours, and the rest is linear.
+    means = np.stack(inputs).reshape(2, 224, 2, 224, 2, 3).mean((2, 4))
+    small = load_encoder(size=224, layers=["map", "pool"])
+    small.load()
+    with torch.inference_mode():
+        expected = small._forward(small._network, means, "cpu")
+    assert found["map@half"].shape == (2, 7 * 7 * 1280)
+    assert difference({"map": found["map@half"], "pool": found["pool@half"]}, expected) <= 1e-4
+    assert np.ptp(found["map@half"].reshape(2, 49, 1280), axis=1).max() > 0.1, "the cells differ"
+
+
+@needs_lite
+def test_lite_token_widths():
+    assert dict(load_encoder().token_widths) == {}
+    assert load_encoder(layers=["pool", "map@half"]).token_widths == {"map@half": 1280}
+    assert load_encoder(layers=["map", "map@half"], size=128).token_widths == {"map": 1280, "map@half": 1280}
+
+
+@needs_lite
+def test_lite_options_in_brackets():
+    bracketed, plain = load_encoder("EfficientNet-Lite0[size=64, fit=area, device=cpu]"), load_encoder(size=64, fit="area", device="cpu")
+    assert (bracketed.size, bracketed.preprocessing, bracketed.device) == (64, "area64-bicubic", "cpu")
+    assert (bracketed.preprocessing, bracketed.revision, bracketed.layers) == (plain.preprocessing, plain.revision, plain.layers)
+    assert load_encoder("efficientnet-lite0[size=96]", layers=["pool"]).layers == {"pool": 1280}
+    for name, said in (
+        ("efficientnet-lite0[sise=64]", "the encoder efficientnet-lite0 has no option 'sise': did you mean size.*Known are size, fit, weights, device"),
+        ("efficientnet-lite0[layers=pool]", "has no option 'layers'"),
+        ("efficientnet-lite0[size=big]", "size = 'big' is not a whole number"),
+        ("efficientnet-lite0[fit=pad]", "fit = 'pad' is not one of squash, area"),
+        ("efficientnet-lite0[size=64", "the encoder .* cannot be understood: options are written name"),
+    ):
+        with pytest.raises(BeholderError, match=said):
+            load_encoder(name)
 
 
 @needs_lite
@@ -210,3 +257,12 @@ def test_text_encoder_is_the_published_recipe():
     vectors = TextEncoder().encode(TEXTS)
     assert np.abs(vectors - expected).max() <= 1e-5
     assert vectors[0] @ vectors[1] > 0.5 > vectors[0] @ vectors[3]
+
+
+def test_each_of_several_processes_takes_its_own_gpu(monkeypatch):
+    for rank, expected in ((None, "cuda"), ("1", "cuda:1")):
+        monkeypatch.delenv("LOCAL_RANK", raising=False) if rank is None else monkeypatch.setenv("LOCAL_RANK", rank)
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+        assert choose_device("auto") == expected
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+        assert choose_device("auto") == "cpu"

@@ -13,10 +13,11 @@ import pytest
 from PIL import Image
 
 from beholder.backbones.weights import EMBEDDED
+from beholder.engine import local
 from beholder.engine.local import index
 from beholder.engine.source import Features
 from beholder.errors import BeholderError, UnreadableImage
-from beholder.features import FeatureStore
+from beholder.features import FeatureStore, FeatureStoreWarning
 from slow_encoder import NeverEncoder, SlowEncoder, expected, make_photos
 
 HERE = Path(__file__).parent
@@ -172,8 +173,9 @@ import signal
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job of a shell starts with Ctrl-C ignored
 import sys
 sys.path.insert(0, {str(HERE)!r})
+from beholder.engine import local
 from beholder.engine.local import index
-from beholder.features import FeatureStore
+from beholder.features import FeatureStore, FeatureStoreWarning
 from beholder.folders import find_photos
 from slow_encoder import SlowEncoder
 def progress(done, total):
@@ -192,6 +194,43 @@ index(found.photos, encoder=SlowEncoder(seconds=0.05), store=store, progress=pro
     found = index(photos, encoder=encoder, store=FeatureStore(tmp_path / "store"))
     assert encoder.n_encoded <= 30
     assert np.array_equal(found.features, expected(photos))
+
+
+def test_without_a_matrix_everything_is_in_the_store(photos, store, tmp_path, monkeypatch):
+    monkeypatch.setattr(local, "CHUNK_BYTES", 3 * 9 * 4)
+    loads = []
+    load = store.load
+
+    def counted(space, contents, **more):
+        loads.append(len(contents))
+        return load(space, contents, **more)
+
+    monkeypatch.setattr(store, "load", counted)
+    again, broken = tmp_path / "again.png", tmp_path / "broken.png"
+    shutil.copy(photos[3], again)
+    broken.write_bytes(b"nothing")
+    paths = [*photos, str(again), photos[0], str(broken)]
+    encoder, steps = SlowEncoder(batch_size=4), []
+    found = index(paths, encoder=encoder, store=store, collect=False, progress=lambda *step: steps.append(step))
+    assert found.features.shape == (0, 9) and encoder.n_encoded == found.n_computed == len(photos)
+    assert max(loads) <= 3 and steps[-1] == (43, 43)
+    whole = index(paths, encoder=NeverEncoder(), store=store)
+    assert (found.images, found.duplicates, found.skipped) == (whole.images, whole.duplicates, whole.skipped)
+    assert np.array_equal(whole.features, expected(whole.images))
+    loads.clear()
+    again = index(paths, encoder=NeverEncoder(), store=store, collect=False)
+    assert (again.images, again.n_computed) == (found.images, 0) and max(loads) <= 3 and sum(loads) >= len(photos)
+
+
+def test_without_a_matrix_what_the_store_lost_is_computed(photos, store):
+    index(photos, encoder=SlowEncoder(), store=store, collect=False)
+    store.close()
+    for shard in (store.folder / "shards").iterdir():
+        shard.write_bytes(shard.read_bytes()[:100])
+    encoder = SlowEncoder()
+    with pytest.warns(FeatureStoreWarning, match="damaged"):
+        assert index(photos, encoder=encoder, store=FeatureStore(store.folder), collect=False).images == photos
+    assert encoder.n_encoded == len(photos)
 
 
 # ---- features for scorers -------------------------------------------------------------------------------------------
@@ -241,8 +280,9 @@ def test_warm_run_imports_no_torch(tmp_path):
     script = f"""
 import sys
 from beholder.backbones import load_encoder
+from beholder.engine import local
 from beholder.engine.local import index
-from beholder.features import FeatureStore
+from beholder.features import FeatureStore, FeatureStoreWarning
 from beholder.folders import find_photos
 encoder = load_encoder("efficientnet-lite0", size=64, layers=["pool", "block14"])
 with FeatureStore({str(tmp_path / "store")!r}) as store:

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 import beholder
+from beholder import eye as eye_module
+from beholder.engine.local import index
 from beholder.engine.source import Features
 from beholder.errors import BeholderError
 from beholder.eye import Eye
@@ -139,6 +141,28 @@ def test_a_second_look_encodes_nothing(eye, photos):
     before = eye.features.encoder.n_encoded
     assert eye.rank(photos) == first
     assert eye.features.encoder.n_encoded == before == 4
+
+
+def test_more_features_than_memory_give_the_same(eye, photos, tmp_path, monkeypatch):
+    shutil.copy(photos / "a.png", photos / "sub" / "again.png")
+    (photos / "bad.png").write_bytes(b"")
+    me = rater((str(photos / "a.png"), 5), ("d.png", 1))
+    whole = eye.rank(photos, rater=me)
+
+    collected = []
+
+    def counted(*arguments, **more):
+        collected.append(more["collect"])
+        return index(*arguments, **more)
+
+    monkeypatch.setattr(eye_module, "index", counted)
+    for limit, together in ((4 * 9 * 6, True), (4 * 9 * 6 - 1, False)):  # six files of nine numbers
+        monkeypatch.setattr(eye_module, "LARGE", limit)
+        features = Features(SlowEncoder(), store=FeatureStore(tmp_path / str(limit)))
+        with Eye(Stub(features=features), features=features) as other:
+            assert other.rank(photos, rater=me) == whole
+        assert features.encoder.n_encoded == 4
+        assert collected.pop() is together
 
 
 def test_scorers_by_name(eye):

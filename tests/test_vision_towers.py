@@ -11,6 +11,8 @@ from PIL import Image
 
 from beholder.backbones import load_encoder
 from beholder.backbones.torch_encoder import TorchEncoder
+from beholder.backbones.vision_tower import VisionTower
+from beholder.engine.source import Features
 from beholder.errors import BeholderError
 from encoder_checks import check_same_in_any_batch, difference, pictures
 
@@ -130,6 +132,140 @@ def test_tower_runs_no_block_above_the_one_needed(towers, name):
     assert len(blocks) == 2
 
 
+PREFIXES = {"clip": 1, "clip-vision": 1, "dinov2": 1, "dinov3": 5}
+FIXED = [name for name in TOWERS if name != "siglip2-naflex"]
+
+
+@pytest.mark.parametrize("name", FIXED)
+def test_tower_tokens_are_the_patches_of_the_last_state_but_one(towers, name):
+    transformers = pytest.importorskip("transformers")
+    encoder = load_encoder(towers[name], layers=["tokens", "hidden-2"])
+    inputs = [encoder.preprocess(image) for image in pictures(3)]
+    found = encoder.encode(inputs)
+    kind = transformers.CLIPVisionModelWithProjection if name == "clip-vision" else transformers.AutoModel
+    model = kind.from_pretrained(towers[name]).eval()
+    tower = model.vision_model if hasattr(model, "get_image_features") else model
+    with torch.inference_mode():
+        states = tower(pixel_values=torch.from_numpy(np.stack(inputs)), output_hidden_states=True).hidden_states
+    expected = states[-2][:, PREFIXES.get(name, 0) :].numpy()
+    assert expected.shape == (3, 16, 32) and encoder.layers["tokens"] == 16 * 32 and encoder.token_widths == {"tokens": 32}
+    tokens = found["tokens"].reshape(3, 16, 32)
+    assert difference({"tokens": tokens}, {"tokens": expected}) <= 1e-4
+    assert difference({"mean": tokens.mean(1)}, {"mean": found["hidden-2"]}) <= 1e-5
+    beside = load_encoder(towers[name], layers=["pool", "tokens"])
+    assert difference({"tokens": beside.encode(inputs)["tokens"]}, {"tokens": found["tokens"]}) <= 1e-5
+    assert dict(load_encoder(towers[name]).token_widths) == {}
+
+
+def test_tower_tokens_in_any_batch(towers, any_batch_size):
+    check_same_in_any_batch(load_encoder(towers["clip"], layers=["tokens"]), pictures(8))
+
+
+def rewritten(source, folder, *, processor=None, config=None):
+    """A copy of a tower with other settings."""
+    import shutil
+
+    shutil.copytree(source, folder)
+    if processor is not None:
+        (folder / "preprocessor_config.json").write_text(json.dumps(processor))
+    if config is not None:
+        (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+def test_tower_without_one_size_of_input_has_no_tokens(towers, tmp_path):
+    shorter = {"image_processor_type": "CLIPImageProcessor", "size": {"shortest_edge": 32}, "do_center_crop": False}
+    unsized = {"image_processor_type": "SiglipImageProcessor", "do_resize": False, **SQUARE}
+    cases = [
+        towers["siglip2-naflex"],
+        rewritten(towers["clip"], tmp_path / "a", processor=shorter),
+        rewritten(towers["clip"], tmp_path / "b", processor=shorter | {"crop_size": 32}),
+        rewritten(towers["siglip"], tmp_path / "c", processor=unsized),
+    ]
+    for folder in cases:
+        with pytest.raises(BeholderError, match=r"has no layer 'tokens', as its images differ in size: choose from pool, patches_mean, hid"):
+            load_encoder(folder, layers=["tokens"])
+
+
+def test_tower_sizes_may_be_plain_numbers(towers, tmp_path):
+    """As in the folder of CLIP ViT-L/14-336."""
+    settings = {"feature_extractor_type": "CLIPFeatureExtractor", "size": 32, "crop_size": 32, "do_center_crop": True}
+    old = load_encoder(rewritten(towers["clip"], tmp_path / "old", processor=settings), layers=["tokens"])
+    new = load_encoder(towers["clip"], layers=["tokens"])
+    assert (old.read_size, old.layers) == (32, new.layers)
+    for image in pictures(3):
+        assert np.array_equal(old.preprocess(image), new.preprocess(image))
+
+
+def test_tower_sizes_of_published_folders(tmp_path):
+    """The numbers of CLIP ViT-L/14-336, and of a configuration that leaves out all that is as transformers has it anyway."""
+    transformers = pytest.importorskip("transformers")
+    large = {"hidden_size": 1024, "num_hidden_layers": 24, "patch_size": 14, "image_size": 336}
+    cases = {
+        "clip-large": ({"model_type": "clip", "projection_dim": 768, "vision_config": large}, 336, 576, 1024, 768),
+        "clip": ({"model_type": "clip", "vision_config": {"model_type": "clip_vision_model"}}, 224, 49, 768, 512),
+        "siglip": ({"model_type": "siglip", "vision_config": {"model_type": "siglip_vision_model"}}, 224, 196, 768, 768),
+    }
+    for name, (config, side, patches, width, pool) in cases.items():
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "config.json").write_text(json.dumps(config))
+        (folder / "model.safetensors").write_bytes(b"")
+        (folder / "preprocessor_config.json").write_text(json.dumps({"size": {"height": side, "width": side}}))
+        encoder = load_encoder(folder, layers=["pool", "tokens", "hidden-12"])
+        assert encoder.layers == {"pool": pool, "tokens": patches * width, "hidden-12": width}
+    for kind in (transformers.CLIPConfig, transformers.SiglipConfig):
+        whole = kind()
+        vision, short = whole.vision_config, load_encoder(tmp_path / kind.model_type)._vision
+        assert all(short[key] == getattr(vision, key) for key in ("hidden_size", "num_hidden_layers", "patch_size"))
+    assert transformers.CLIPConfig().projection_dim == 512
+
+
+@pytest.mark.parametrize("name", ["clip", "siglip", "siglip2-naflex", "dinov2", "dinov3"])
+def test_tower_padding(towers, name):
+    """A picture with bars of the mean colour is prepared as the bars and the picture would be; they come out as zeros."""
+    padding, plain = load_encoder(f"{towers[name]}[fit=pad]"), load_encoder(towers[name])
+    assert (padding.preprocessing, padding.revision) == (f"{plain.preprocessing}-pad", plain.revision)
+    picture = pictures(1)[0].resize((64, 32))
+    for image, at in ((picture, (0, 16)), (picture.rotate(90, expand=True), (16, 0))):
+        prepared = padding.preprocess(image)
+        colour = tuple(int(255 * value) for value in padding._processor.image_mean)
+        square = Image.new("RGB", (64, 64), colour)
+        square.paste(image, at)
+        assert np.array_equal(prepared, plain.preprocess(square))
+        assert not np.array_equal(prepared, plain.preprocess(image))
+        if name == "clip":  # 32 x 32 pixels; the upper and lower (left and right) quarters are bars
+            bars = prepared if at[1] else prepared.transpose(0, 2, 1)
+            assert np.abs(bars[:, :6]).max() < 0.02 and np.abs(bars[:, -6:]).max() < 0.02 < np.abs(bars[:, 12:20]).max()
+    square = pictures(1)[0].resize((40, 40))
+    assert np.array_equal(padding.preprocess(square), plain.preprocess(square))
+
+
+def test_tower_options_in_brackets(towers, tmp_path):
+    folder = towers["clip"]
+    encoder = load_encoder(f"{folder}[fit=pad,device=cpu]", layers=["tokens"])
+    assert (encoder.name, encoder.fit, encoder.device) == ("clip", "pad", "cpu")
+    assert load_encoder(f"{folder}[fit=pad]", fit="processor").fit == "processor"
+    for name, said in (
+        (f"{folder}[size=64]", "has no option 'size'.*Known are fit, device"),
+        (f"{folder}[fit=squash]", "fit = 'squash' is not one of processor, pad"),
+        (f"{folder}[pad]", "cannot be understood"),
+    ):
+        with pytest.raises(BeholderError, match=said):
+            load_encoder(name)
+    with pytest.raises(BeholderError, match="fit = 'squash' is unknown: choose processor or pad"):
+        VisionTower(folder, fit="squash")
+    odd = rewritten(folder, tmp_path / "clip[v2]")  # a folder that has brackets itself
+    for name in (odd, str(odd)):
+        assert (load_encoder(name).name, load_encoder(name).fit) == ("clip[v2]", "processor")
+
+
+def test_features_know_the_width_of_a_token(towers):
+    encoder = load_encoder(towers["clip"], layers=["pool", "tokens"])
+    assert Features(encoder).token_widths == {"tokens": 32}
+    assert Features(encoder, layers=["pool"]).token_widths == {}
+
+
 def test_tower_revision_follows_weights_and_pixels(towers, tmp_path):
     import shutil
 
@@ -147,7 +283,7 @@ def test_tower_revision_follows_weights_and_pixels(towers, tmp_path):
 
 
 def test_tower_refuses_in_one_sentence(towers, tmp_path):
-    with pytest.raises(BeholderError, match=r"no layer 'hidden-9': choose from pool, patches_mean, hidden-0, "):
+    with pytest.raises(BeholderError, match=r"no layer 'hidden-9': choose from pool, patches_mean, tokens, hidden-0, "):
         load_encoder(towers["clip"], layers=["hidden-9"])
     folder = tmp_path / "other"
     folder.mkdir()

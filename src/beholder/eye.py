@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from beholder.engine.local import Progress, index
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
     from beholder.datasets.base import Dataset
     from beholder.engine.source import Features
     from beholder.scorers.base import Scorer
+
+FIT_CHUNK = 1024  # images
+LARGE = 256 << 20  # bytes of features: more are not held in memory at once, but read from the store by the scorer
 
 Paths = str | os.PathLike | Iterable[str | os.PathLike]
 
@@ -161,18 +166,32 @@ class Eye:
             raise BeholderError(f"all {len(ready.photos)} photographs are rated already: give more of them")
         return list(self.scorer.suggest(unrated, ready.rater, n=min(n, len(unrated))))
 
-    def fit(self, dataset: Dataset, *, progress: Progress | None = None, steps: Callable[[int, int, str], None] | None = None) -> Eye:
+    def fit(
+        self,
+        dataset: Dataset,
+        *,
+        progress: Progress | None = None,
+        steps: Callable[[int, int, str], None] | None = None,
+        checkpoints: str | os.PathLike | None = None,
+    ) -> Eye:
         """Train the scorer on the ratings of other raters. Returns self.
 
         Args:
             progress: of looking at the photographs.
             steps: of the learning itself: steps done, in all, and what is done now.
+            checkpoints: folder for what an interrupted training goes on from, for scorers that train long enough to need one.
 
         Raises:
             BeholderError: an image cannot be read, or there is too little to learn from.
         """
-        self.features([str(dataset.images[image]) for image in dataset.used_images], progress=progress)
-        self.scorer = self.scorer.fit(dataset, **({"progress": steps} if steps else {}))
+        images = [str(dataset.images[image]) for image in dataset.used_images]
+        for start in range(0, len(images), FIT_CHUNK):  # the matrix of all may be larger than the memory
+            some = partial(_shifted, progress, start, len(images)) if progress else None
+            self.features(images[start : start + FIT_CHUNK], progress=some)
+        options: dict[str, Any] = {"progress": steps} if steps else {}
+        if checkpoints is not None and "checkpoints" in inspect.signature(self.scorer.fit).parameters:
+            options["checkpoints"] = checkpoints
+        self.scorer = self.scorer.fit(dataset, **options)
         return self
 
     def save_pretrained(self, folder: str | os.PathLike):
@@ -199,10 +218,17 @@ class Eye:
         folders = [path if os.path.isdir(path) else os.path.dirname(path) or "." for path in paths]
         located = locate(rater or Rater(), photos=found.photos, folders=[*dict.fromkeys(folders), *look_in])
         wanted = list(dict.fromkeys([*found.photos, *located.files]))
+        collect = 4 * self.features.dim * len(wanted) <= LARGE
         indexed = index(
-            wanted, encoder=self.features.encoder, store=self.features.store, layers=list(self.features.layers), progress=progress
+            wanted,
+            encoder=self.features.encoder,
+            store=self.features.store,
+            layers=list(self.features.layers),
+            progress=progress,
+            collect=collect,
         )
-        self.features.keep(indexed.images, indexed.features)
+        if collect:
+            self.features.keep(indexed.images, indexed.features)
 
         first_of: dict[str, str] = {}  # the photographs come before other rated files, so the first of equal ones is a photograph
         for path in indexed.images:
@@ -225,3 +251,8 @@ class Eye:
             skipped=skipped,
             rater=located.rater,
         )
+
+
+def _shifted(progress: Progress, start: int, total: int, done: int, _: int) -> None:
+    """Progress of a part, as progress of the whole."""
+    progress(start + done, total)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from beholder.options import keywords_from_texts, parse_brackets
 
 if TYPE_CHECKING:
     from beholder.backbones.base import ImageEncoder
@@ -16,15 +19,45 @@ def load_encoder(name: str | os.PathLike = DEFAULT_ENCODER, **options) -> ImageE
 
     Args:
         name: "efficientnet-lite0", or a vision tower (CLIP, SigLIP, SigLIP 2, DINOv2, DINOv3): a local folder or a hub repository.
-        options: keyword arguments of `EfficientNetLite` or `VisionTower`, such as `layers` and `device`.
+            Options may stand behind it in brackets: "efficientnet-lite0[size=224]", "DIR[fit=pad,device=cpu]".
+        options: keyword arguments of `EfficientNetLite` or `VisionTower`, such as `layers` and `device`; they take precedence over those in brackets.
 
     Raises:
         BeholderError: not found, or an option does not suit it.
     """
-    if os.fspath(name).lower() == DEFAULT_ENCODER:
-        from beholder.backbones.efficientnet_lite import EfficientNetLite
+    plain, texts = _parse(name)
+    if is_default(plain):
+        from beholder.backbones.efficientnet_lite import EfficientNetLite as Encoder
+    else:
+        from beholder.backbones.vision_tower import VisionTower as Encoder
+    typed = keywords_from_texts(Encoder.__init__, texts, of=f"the encoder {plain}", without=["layers"])  # scorers choose the layers
+    return Encoder(*([] if is_default(plain) else [plain]), **typed | options)
 
-        return EfficientNetLite(**options)
-    from beholder.backbones.vision_tower import VisionTower
 
-    return VisionTower(name, **options)
+def is_default(name: str | os.PathLike) -> bool:
+    """Whether a name, with or without options, is that of the embedded encoder."""
+    return _parse(name)[0].lower() == DEFAULT_ENCODER
+
+
+def default_layers(name: str | os.PathLike) -> tuple[str, ...]:
+    """The layers that `load_encoder(name)` computes if it is asked for none."""
+    if is_default(name):
+        from beholder.backbones.efficientnet_lite import LAYERS
+
+        return tuple(LAYERS)
+    from beholder.backbones.vision_tower import DEFAULT_LAYERS
+
+    return DEFAULT_LAYERS
+
+
+def token_layer(name: str | os.PathLike) -> str:
+    """The layer that gives an image as a row of tokens, for scorers that read it so: "map@half" or a tower's "tokens"."""
+    return "map@half" if is_default(name) else "tokens"
+
+
+def _parse(name: str | os.PathLike) -> tuple[str, dict[str, str]]:
+    """Name and options. What is there as a file or folder is no name with options, whatever brackets it has."""
+    text = os.fspath(name)
+    if not isinstance(name, str) or Path(text).expanduser().exists():
+        return text, {}
+    return parse_brackets(text, of="the encoder")

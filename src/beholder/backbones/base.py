@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,6 +21,7 @@ class ImageEncoder(ABC):
         revision: 12 hex digits of the hash of the weights; other weights, other revision.
         preprocessing: names everything done to the pixels, e.g. "squash320-bicubic"; part of the feature key.
         layers: layer name -> dimension of the vector it gives.
+        token_widths: layer name -> width of one token, for those of the layers that are several tokens one after the other.
         concurrent: whether `encode` may run in several threads at once.
         batch_size: how many images at a time are best given to `encode`.
     """
@@ -28,6 +30,7 @@ class ImageEncoder(ABC):
     revision: str
     preprocessing: str
     layers: Mapping[str, int]
+    token_widths: Mapping[str, int] = MappingProxyType({})
     concurrent: bool = False
     batch_size: int = 1
 

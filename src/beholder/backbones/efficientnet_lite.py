@@ -116,6 +116,7 @@ class EfficientNetLite(TorchEncoder):
             raise BeholderError(f"efficientnet-lite0 with fit={fit!r} has no layer {unknown[0]!r}: choose from {', '.join(known)}")
         self.name = "efficientnet-lite0"
         self.layers = {layer: known[layer] for layer in (LAYERS if layers is None else layers)}
+        self.token_widths = {layer: HEAD for layer in self.layers if layer.removesuffix(HALF) == "map"}  # one token per cell
         self.size, self.fit = size, fit
         self.preprocessing = f"{fit}{size}-bicubic"
         self._file = _weight_file(weights)

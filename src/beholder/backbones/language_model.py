@@ -178,7 +178,7 @@ class ChatLayout:
                 "it must accept system, user and assistant messages"
             ) from error
         # Between system and user stand the end of the one turn, which is also what ends an answer, and the beginning of the other.
-        end = os.path.commonprefix([between, after_answer])
+        end = _common_beginning(between, after_answer)
         start = between[len(end) :]
         if before_system in alone and alone.endswith(between):  # the template put in a system message of its own
             alone = start if begin in start else begin + start
@@ -274,3 +274,10 @@ def unpacked(file: Path) -> Path:
         finally:
             shutil.rmtree(partial, ignore_errors=True)
     return folder
+
+
+def _common_beginning(one: str, other: str) -> str:
+    length = 0
+    while length < min(len(one), len(other)) and one[length] == other[length]:
+        length += 1
+    return one[:length]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -112,7 +113,7 @@ class TorchEncoder(ImageEncoder):
 
 
 def choose_device(wish: str) -> str:
-    """The device for "auto", or the wished one if torch has it.
+    """The device for "auto" (of several processes on one machine, each its own GPU), or the wished one if torch has it.
 
     Raises:
         BeholderError: it has not.
@@ -122,7 +123,8 @@ def choose_device(wish: str) -> str:
     except ImportError as error:
         raise MissingExtra("torch", extra="local", purpose="computing features of images") from error
     if wish == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
+        rank = os.environ.get("LOCAL_RANK")  # set by accelerate launch and torchrun
+        return ("cuda" if rank is None else f"cuda:{rank}") if torch.cuda.is_available() else "cpu"
     kind = wish.partition(":")[0]
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if not available.get(kind, False):

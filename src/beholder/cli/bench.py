@@ -227,7 +227,7 @@ def _makers(
     layers = {name: scorers.feature_layers(name, encoder=encoder) for name in names}
     used = [str(ratings.images[image]) for image in ratings.used_images]
     with progress_bar("looking at photographs") as progress:
-        found = index(list(dict.fromkeys([*used, *images])), encoder=network, store=store, progress=progress)
+        found = index(list(dict.fromkeys([*used, *images])), encoder=network, store=store, progress=progress, collect=False)
     if found.skipped:
         raise UnreadableImage(found.skipped[0].path, f"{found.skipped[0].reason}, or take it out of the dataset")
     sources: dict[tuple | None, Features] = {}

@@ -16,6 +16,7 @@ PARTS = {
     "everybody": "what everybody likes about it",
     "crowd": "how far this rater goes along with everybody",
     "profile": "what people with this profile like",
+    "prior": "what another scorer, told the profile alone, expects beyond both",
     "severity": "how generous this rater is",
     "taste": "what this rater's own ratings say",
 }
@@ -52,7 +53,7 @@ def explain(
         )
         return
     title = f"{image}: {why.score:.2f} ({why.low:.2f} to {why.high:.2f}) on {scale_of}; {name} {version}"
-    rows = [[f"{value:+.2f}", part, PARTS.get(part, "")] for part, value in parts.items()]
+    rows = [[f"{value:+.2f}", part, PARTS.get(part.partition(" ")[0], "")] for part, value in parts.items()]
     show_table([*rows, [f"{sum(parts.values()):.2f}", "together", ""]], columns=["points", "part", ""], title=title, right=["points"])
     if influences:
         print()

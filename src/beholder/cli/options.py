@@ -24,13 +24,25 @@ ScaleText = Annotated[
     str | None,
     typer.Option("--scale", metavar="LOW-HIGH", help="Scale of the scores, such as 1-5 or 0-100/0 (continuous).", show_default="1-5"),
 ]
-ScorerName = Annotated[str, typer.Option("--scorer", metavar="NAME", help="taste, population, linear-hidden, or your own module:Class.")]
+ScorerName = Annotated[
+    str,
+    typer.Option(
+        "--scorer",
+        metavar="NAME[x=1]",
+        help="taste, population, linear-hidden, pmllm, pmllm-s, single-stage, two-stage, or your own module:Class. Options stand in brackets.",
+    ),
+]
 WeightsFolder = Annotated[
     Path | None,
     typer.Option("--weights", metavar="DIR", help="What beholder train wrote.", show_default="those in the package"),
 ]
 EncoderName = Annotated[
-    str, typer.Option("--encoder", metavar="NAME", help="efficientnet-lite0, or a folder or hub repository of CLIP, SigLIP or DINO.")
+    str,
+    typer.Option(
+        "--encoder",
+        metavar="NAME[x=1]",
+        help="efficientnet-lite0, or a folder or hub repository of CLIP, SigLIP or DINO. Options stand in brackets: DIR[fit=pad].",
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead.")]
 OutFile = Annotated[

@@ -40,8 +40,12 @@ def who(*, rater: str | None, profile: Path | None, ratings: Path | None, scale:
         someone = replace(someone, name=rater) if named_in_file and not _kept(rater) else _from_store(rater)
     if profile is not None:
         someone = replace(someone, profile=Profile.from_toml(profile))
-        for name, meant in someone.profile.probable_slips().items():
+        slips = someone.profile.probable_slips()
+        for name, meant in slips.items():
             note(f"{profile}: {name} is kept as a free field; did you mean {meant}?")
+        unknown = [name for name in someone.profile.free if name not in slips]
+        if unknown:
+            note(f"{profile}: {', '.join(unknown)} kept as free text, which only scorers that read text (pmllm) understand")
     look_in = []
     if ratings is not None:
         more = read_evidence(ratings, scale=asked, rater=rater if named_in_file else None)

@@ -12,14 +12,18 @@ from beholder.cli.output import note, print_json, progress_bar
 
 
 def train(
-    scorer: Annotated[str, typer.Argument(metavar="SCORER", help="taste, population, or your own module:Class.", show_default=False)],
+    scorer: Annotated[str, typer.Argument(metavar="SCORER", help="taste, population, pmllm, pmllm-s, or your own module:Class.", show_default=False)],
     data: Annotated[Path, typer.Option("--data", metavar="DIR", help="The folder of the dataset.", show_default=False)],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the weights go.", show_default=False)],
-    dataset: Annotated[str, typer.Option("--dataset", metavar="NAME", help="How the folder is read: folder, oasis-beauty.")] = "folder",
+    dataset: Annotated[str, typer.Option("--dataset", metavar="NAME", help="How the folder is read: folder, para, lapis, ...")] = "folder",
     encoder: options.EncoderName = "efficientnet-lite0",
     as_json: options.AsJson = False,
 ) -> None:
-    """Let a scorer learn from the ratings of many people; rank --weights DIR uses what it learned."""
+    """Let a scorer learn from the ratings of many people; rank --weights DIR uses what it learned.
+
+    A long training keeps checkpoints in OUT/checkpoints: after an interruption the same command goes on from there. Options are written
+    in brackets: "pmllm[steps=500,layers=5]".
+    """
     from beholder import scorers
     from beholder.datasets import read
     from beholder.engine.source import Features
@@ -35,7 +39,7 @@ def train(
     features = Features(scorers.encoder_for([scorer], encoder=encoder), layers=scorers.feature_layers(scorer, encoder=encoder))
     with Eye(scorers.make(scorer, features=features, trained=False), features=features) as eye:
         with progress_bar("looking at photographs") as progress:
-            eye.fit(ratings, progress=progress, steps=lambda done, total, text: note(f"{done}/{total} {text}"))
+            eye.fit(ratings, progress=progress, steps=_said, checkpoints=out / "checkpoints")
         folder = eye.save_pretrained(out)
         name, version = eye.scorer.name, eye.scorer.version
     summary = {
@@ -51,3 +55,7 @@ def train(
     else:
         print(f"{name} {version}: learned from {summary['ratings']} ratings of {summary['images']} images by {summary['raters']} raters")
         print(f"use it:  beholder rank PATH... --scorer {name} --weights {out}")
+
+
+def _said(done: int, total: int, text: str) -> None:
+    note(f"{done}/{total} {text}" if done else text)

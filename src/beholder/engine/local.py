@@ -18,6 +18,7 @@ from beholder.folders import Skipped
 from beholder.shards import FeatureSpace
 
 ATTEMPTS = 3
+CHUNK_BYTES = 32 << 20  # of features read at once where they are not collected
 Progress = Callable[[int, int], None]  # photographs done, of how many
 
 
@@ -27,7 +28,7 @@ class Indexed:
 
     Args:
         images: [n] paths as given, in the order given, without the skipped ones.
-        features: [n, sum of the layers' dimensions] float32, layers one after the other.
+        features: [n, sum of the layers' dimensions] float32, layers one after the other; [0, ...] if they were not to be collected.
         skipped: the others, each with its reason.
         duplicates: path -> the other given paths with the same content.
         n_computed: how many images were encoded now; the rest came from the store or are duplicates.
@@ -48,6 +49,7 @@ def index(
     layers: Sequence[str] | None = None,
     progress: Progress | None = None,
     workers: int | None = None,
+    collect: bool = True,
 ) -> Indexed:
     """Features of photographs, from the store where they are there; the rest is computed and stored.
 
@@ -61,6 +63,7 @@ def index(
         layers: of the encoder, in the order wanted; all of them if not given.
         progress: called with (done, total), in this thread.
         workers: threads that read and encode; one per core if not given.
+        collect: False to see to it that all are in the store, without a matrix of them all, which may be larger than the memory.
 
     Raises:
         BeholderError: the encoder has no such layer. (A file that cannot be read is no error: it is in `skipped`.)
@@ -68,7 +71,7 @@ def index(
     paths = [os.fsdecode(image) for image in images]
     dims = chosen_layers(encoder, layers)
     with contextlib.nullcontext(store) if store is not None else FeatureStore() as store:
-        run = _Run(paths, encoder=encoder, store=store, dims=dims)
+        run = _Run(paths, encoder=encoder, store=store, dims=dims, collect=collect)
         run.look_up()
         for attempt in range(ATTEMPTS):
             places = run.to_do()
@@ -97,17 +100,19 @@ class _Run:
 
     Attributes:
         contents: content hash, or None while it is not known.
-        features, filled: [n, dim] float32, and which rows of it are there.
+        features, filled: [n, dim] float32 ([0, dim] if not collected), and which of the n are there (or in the store).
         errors: place -> why the file cannot be used.
     """
 
-    def __init__(self, paths: list[str], *, encoder: ImageEncoder, store: FeatureStore, dims: Mapping[str, int]) -> None:
-        self.paths, self.encoder, self.store, self.dims = paths, encoder, store, dims
+    def __init__(
+        self, paths: list[str], *, encoder: ImageEncoder, store: FeatureStore, dims: Mapping[str, int], collect: bool
+    ) -> None:
+        self.paths, self.encoder, self.store, self.dims, self.collect = paths, encoder, store, dims, collect
         self.space = FeatureSpace.of(encoder)
         self.absolute = [os.path.abspath(path) for path in paths]
         self.states = [_state(path) for path in self.absolute]
         self.contents = store.known_files(self.absolute, self.states)
-        self.features = np.empty((len(paths), sum(dims.values())), dtype=np.float32)
+        self.features = np.empty((len(paths) if collect else 0, sum(dims.values())), dtype=np.float32)
         self.filled = np.zeros(len(paths), dtype=bool)
         self.errors: dict[int, UnreadableImage] = {}
         self.n_computed = self.n_done = 0
@@ -120,6 +125,9 @@ class _Run:
                 places_of.setdefault(self.contents[place], []).append(place)
         if not places_of:
             return
+        if not self.collect:
+            self._look_without_keeping(places_of)
+            return
         firsts = [places[0] for places in places_of.values()]
         whole = firsts == list(range(len(self.paths)))  # all rows, all different: straight into their places
         rows, found = self.store.load(self.space, list(places_of), layers=self.dims, out=self.features if whole else None)
@@ -128,6 +136,17 @@ class _Run:
                 self.filled[places] = True
                 if not whole:
                     self.features[places] = rows[row]
+
+    def _look_without_keeping(self, places_of: Mapping[str, list[int]]) -> None:
+        """Which contents the store really has: they are read, not only looked for, so that a damaged file shows now."""
+        contents = list(places_of)
+        together = max(1, CHUNK_BYTES // (4 * sum(self.dims.values())))
+        for start in range(0, len(contents), together):
+            chunk = contents[start : start + together]
+            found = self.store.load(self.space, chunk, layers=self.dims)[1]
+            for content, there in zip(chunk, found, strict=True):
+                if there:
+                    self.filled[places_of[content]] = True
 
     def to_do(self) -> list[int]:
         """Places that are neither filled nor unreadable; of several with the same path or content only the first."""
@@ -173,7 +192,8 @@ class _Run:
             self.errors[place] = done.error
             return
         if done.vectors is not None:
-            np.concatenate([done.vectors[layer] for layer in self.dims], out=self.features[place])
+            if self.collect:
+                np.concatenate([done.vectors[layer] for layer in self.dims], out=self.features[place])
             self.filled[place] = True
             self.n_computed += 1
             self.store.add(self.space, done.content, {layer: done.vectors[layer] for layer in self.dims})
@@ -197,7 +217,8 @@ class _Run:
             if first in self.errors:
                 self.errors[place] = self.errors[first]
             else:
-                self.features[place] = self.features[first]
+                if self.collect:
+                    self.features[place] = self.features[first]
                 self.filled[place] = True
 
     def result(self) -> Indexed:
@@ -207,7 +228,7 @@ class _Run:
             equal.setdefault(self.contents[place], {})[self.paths[place]] = None
         return Indexed(
             images=[self.paths[place] for place in kept],
-            features=self.features if len(kept) == len(self.paths) else self.features[kept],
+            features=self.features if len(kept) == len(self.paths) or not self.collect else self.features[kept],
             skipped=[Skipped(self.paths[place], self.errors[place].reason) for place in sorted(self.errors)],
             duplicates={path: tuple(p for p in group if p != path) for group in equal.values() if len(group) > 1 for path in group},
             n_computed=self.n_computed,

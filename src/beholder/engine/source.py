@@ -31,6 +31,7 @@ class Features:
         dim: sum of the layers' dimensions.
         key: encoder, revision, preprocessing and layers; features of different keys must not be mixed.
         layers: layer -> columns of the result.
+        token_widths: layer -> width of one token, for those of the layers that are several tokens one after the other.
     """
 
     def __init__(
@@ -48,6 +49,8 @@ class Features:
         self.key = f"{FeatureSpace.of(encoder).key}/{'+'.join(dims)}"
         ends = np.cumsum(list(dims.values())).tolist()
         self.layers = {layer: slice(end - dim, end) for (layer, dim), end in zip(dims.items(), ends, strict=True)}
+        widths = getattr(encoder, "token_widths", {})
+        self.token_widths = {layer: widths[layer] for layer in self.layers if layer in widths}
         self._store, self._workers = store, workers
         self._most = max(1, memory // (4 * self.dim))
         self._rows: OrderedDict[tuple, np.ndarray] = OrderedDict()

@@ -15,7 +15,8 @@ from beholder.errors import BeholderError
 from beholder.personas import templates
 from beholder.scale import Scale
 
-FAMILIES = ("published", "evaluation", "short")
+FAMILIES = ("published", "evaluation", "short", "brief")
+OURS = ("short", "brief")  # any scale
 AESTHETIC = "aesthetic"
 SUBJECTIVE: tuple[str, ...] = tuple(templates()["subjective"])
 CAPTION: str = templates()["caption"]
@@ -35,6 +36,17 @@ _SHORT = {
     "content_preference": "Rate how much this viewer likes the subject of this image, {low} to {high}.",
     "willingness_to_share": "Rate how likely this viewer would share this image, {low} to {high}.",
 }
+_BRIEF_ANSWER = ": {integer}"
+_BRIEF = {
+    "aesthetic": "Rating of this image",
+    "composition": "Composition of this image",
+    "color": "Color of this image",
+    "dof": "Depth of field of this image",
+    "content": "Content of this image",
+    "light": "Light of this image",
+    "content_preference": "Liking of what this image shows",
+    "willingness_to_share": "Wish to share this image",
+}
 _NUMBER = r"[-−]?\d+(?:[.,]\d{1,2}(?!\d))?"
 _FREE_NUMBER = re.compile(rf"(?<![\w.,/])(?<!out of )(?<!/ )({_NUMBER})(?![\w]|[.,]\d)")
 
@@ -48,7 +60,7 @@ class Question:
         text: as the model reads it, the scale filled in ("{integer}" stands in it literally where the paper shows the answer format).
         answer: the form of the answer, with the placeholder {integer}.
         low, high: ends of its scale; every integer between them is a legal answer.
-        family: "published", "evaluation" or "short".
+        family: one of `FAMILIES`.
     """
 
     name: str
@@ -85,14 +97,15 @@ class Question:
         """
         if (low, high) == (self.low, self.high):
             return self
-        if self.family != "short":
+        if self.family not in OURS:
             raise BeholderError(
-                f"the {self.family} question {self.name!r} is asked on {self.low} to {self.high}, not on {low:g} to {high:g}: use the family short for other scales"
+                f"the {self.family} question {self.name!r} is asked on {self.low} to {self.high}, not on {low:g} to {high:g}: use the family short or brief for other scales"
             )
         if low != int(low) or high != int(high) or not low < high:
             raise BeholderError(f"a question cannot be asked on {low:g} to {high:g}: give two integers, the lower one first")
         low, high = int(low), int(high)
-        return replace(self, text=_SHORT[self.name].format(low=low, high=high), low=low, high=high)
+        text = _SHORT[self.name].format(low=low, high=high) if self.family == "short" else self.text
+        return replace(self, text=text, low=low, high=high)
 
 
 def attributes() -> tuple[str, ...]:
@@ -104,8 +117,8 @@ def scoring(family: str = "published", attribute: str = AESTHETIC) -> Question:
     """A question for a score.
 
     Args:
-        family: "published" (as P-MLLM was trained, with the image tag), "evaluation" (appendix C: without the tag) or "short" (for small models, 1 to 5
-            until `Question.on` says otherwise).
+        family: "published" (as P-MLLM was trained, with the image tag), "evaluation" (appendix C: without the tag), "short" (for small models) or
+            "brief" (a line to be completed); these two are on 1 to 5 until `Question.on` says otherwise.
         attribute: one of `attributes()`.
 
     Raises:
@@ -117,19 +130,21 @@ def scoring(family: str = "published", attribute: str = AESTHETIC) -> Question:
         raise BeholderError(f"there is no question for {attribute!r}: choose one of {', '.join(attributes())}")
     if family == "short":
         return Question(attribute, _SHORT[attribute].format(low=1, high=5), _SHORT_ANSWER, 1, 5, family)
+    if family == "brief":
+        return Question(attribute, _BRIEF[attribute], _BRIEF_ANSWER, 1, 5, family)
     entry = templates()["scoring"][attribute]
     text = entry["question"] if family == "published" else entry["question"].replace(IMAGE_TAG, "image")
     return Question(attribute, text, entry["answer"], entry["low"], entry["high"], family)
 
 
 def suited(family: str, attribute: str = AESTHETIC, *, scale: Scale) -> Question:
-    """The question of a family for scores on a scale: the published ones are as they are; the short one is asked on the scale itself if that has whole
-    steps within 0 to 10, else on 0 to 10."""
+    """The question of a family for scores on a scale: the published ones are as they are; "short" and "brief" are asked on the scale itself if that has
+    whole steps within 0 to 9, else on 0 to 9: each integer is then one token also for models that write digit by digit."""
     question = scoring(family, attribute)
-    if family != "short":
+    if family not in OURS:
         return question
     whole = scale.step >= 1 and all(float(value).is_integer() for value in (scale.low, scale.high, scale.step))
-    return question.on(int(scale.low), int(scale.high)) if whole and scale.low >= 0 and scale.high <= 10 else question.on(0, 10)
+    return question.on(int(scale.low), int(scale.high)) if whole and scale.low >= 0 and scale.high <= 9 else question.on(0, 9)
 
 
 def parse_integer(text: str, question: Question) -> int | None:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from beholder.errors import BeholderError
+from beholder.options import from_texts, parse_brackets
 from beholder.scorers.base import FeatureSource, Scorer
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def load(
     """A scorer that is ready to rank photographs.
 
     Args:
-        name: of a scorer: "taste", "population", "linear-hidden", or "module:Class" for one of your own.
+        name: of a scorer: one of `SCORERS`, or "module:Class" for one of your own. Options stand in brackets: "pmllm[read=integer]".
         weights: folder that `save_pretrained` wrote; the weights that come with the package if not given.
         encoder: of the images, see `beholder.backbones.load_encoder`. Trained weights need the encoder they were trained with.
         store: where features are kept; the default folder's if not given.
@@ -82,14 +83,7 @@ def parse_name(name: str) -> tuple[str, dict[str, str]]:
     Raises:
         BeholderError: the brackets or what is in them cannot be understood.
     """
-    text = str(name).strip()
-    plain, bracket, rest = text.partition("[")
-    if not bracket:
-        return text, {}
-    pairs = [part.partition("=") for part in rest.removesuffix("]").split(",") if part.strip()]
-    if not rest.endswith("]") or not all(key.strip() and equals for key, equals, _ in pairs):
-        raise BeholderError(f"the scorer {name!r} cannot be understood: options are written name[option=value,option=value]")
-    return plain.strip(), {key.strip().replace("-", "_"): value.strip() for key, _, value in pairs}
+    return parse_brackets(str(name), of="the scorer")
 
 
 def split_names(text: str) -> list[str]:
@@ -108,17 +102,24 @@ def typed_options(cls: type[Scorer], given: dict[str, str]) -> dict[str, object]
         if given:
             raise BeholderError(f"the scorer {cls.name} has no options, but {', '.join(given)} was given: leave the brackets out")
         return {}
-    from beholder.options import from_texts
-
     return {"options": from_texts(options, given, of=f"the scorer {cls.name}")}
 
 
 def feature_layers(name: str, *, encoder: str) -> list[str] | None:
-    """The encoder's layers that a scorer wants; None = all, as its wishes name layers of the default encoder only."""
-    from beholder.backbones import DEFAULT_ENCODER
+    """The encoder's layers that a scorer wants; None for a scorer that looks at no image.
 
-    wanted = getattr(scorer_class(name), "feature_layers", None)
-    return list(wanted) if wanted and os.fspath(encoder).lower() == DEFAULT_ENCODER else None
+    A scorer's own wishes name layers of the default encoder only; with another one it gets the layers that one gives unasked. A scorer
+    with `token_scorer = True` reads an image as a row of tokens and gets the layer that holds them.
+    """
+    from beholder.backbones import default_layers, is_default, token_layer
+
+    cls = scorer_class(name)
+    wanted = getattr(cls, "feature_layers", None)
+    if wanted == ():
+        return None
+    if getattr(cls, "token_scorer", False):
+        return [token_layer(encoder)]
+    return list(wanted if wanted and is_default(encoder) else default_layers(encoder))
 
 
 def encoder_for(names: Sequence[str], *, encoder: str) -> ImageEncoder:
@@ -126,13 +127,8 @@ def encoder_for(names: Sequence[str], *, encoder: str) -> ImageEncoder:
     from beholder.backbones import load_encoder
     from beholder.backbones.no_encoder import NoEncoder
 
-    looking = [name for name in names if getattr(scorer_class(name), "feature_layers", None) != ()]  # () = it needs no features
-    if not looking:
-        return NoEncoder()
-    wanted = [feature_layers(name, encoder=encoder) for name in looking]
-    if any(layers is None for layers in wanted):
-        return load_encoder(encoder)
-    return load_encoder(encoder, layers=list(dict.fromkeys(layer for layers in wanted for layer in layers)))
+    wanted = [layer for name in names for layer in feature_layers(name, encoder=encoder) or ()]
+    return load_encoder(encoder, layers=list(dict.fromkeys(wanted))) if wanted else NoEncoder()
 
 
 def scorer_class(name: str) -> type[Scorer]:

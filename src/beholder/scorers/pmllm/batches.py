@@ -21,10 +21,14 @@ TOGETHER = 32  # profiles computed at once
 
 
 class PrefixStore:
-    """Keys and values of profile texts; the least recently used are let go beyond `memory` bytes, and computed again when needed."""
+    """Keys and values of profile texts; the least recently used are let go beyond `memory` bytes, and computed again when needed.
 
-    def __init__(self, model: PMLLM, prompter: Prompter, *, memory: int = PREFIX_BYTES, room: int = 0) -> None:
-        self.model, self.prompter, self.memory, self.room = model, prompter, memory, room
+    Args:
+        together: profiles computed at once. Their last bits depend on the company; with 1 they do not, as a resumed training needs it.
+    """
+
+    def __init__(self, model: PMLLM, prompter: Prompter, *, memory: int = PREFIX_BYTES, room: int = 0, together: int = TOGETHER) -> None:
+        self.model, self.prompter, self.memory, self.room, self.together = model, prompter, memory, room, together
         self._kept: OrderedDict[str, Prefix] = OrderedDict()
         self._bytes = 0
 
@@ -34,8 +38,8 @@ class PrefixStore:
         found = {text: self._kept[text] for text in dict.fromkeys(texts) if text in self._kept}
         ids = {text: self.prompter.prefix(text, room=self.room) for text in missing}
         missing.sort(key=lambda text: len(ids[text]))  # little padding
-        for start in range(0, len(missing), TOGETHER):
-            chunk = missing[start : start + TOGETHER]
+        for start in range(0, len(missing), self.together):
+            chunk = missing[start : start + self.together]
             made = self.model.prefixes([ids[text] for text in chunk])
             for row, text in enumerate(chunk):
                 found[text] = _alone(made, row)
@@ -85,6 +89,7 @@ class Batches:
         prefixes: of profiles.
         expects: whether expected scores are trained, so that the place of the integer is needed.
         guide: [n_raters, n_images] targets on the question's scale that replace the ratings by this `share`; None without.
+        dropout: share of the image tokens left out, drawn for each image and step.
     """
 
     def __init__(
@@ -97,9 +102,10 @@ class Batches:
         expects: bool = False,
         guide: np.ndarray | None = None,
         share: float = 0.0,
+        dropout: float = 0.0,
     ) -> None:
         self.examples, self.prompter, self.prefixes, self.features = examples, prompter, prefixes, features
-        self.guide, self.share, self.expects = guide, share, expects
+        self.guide, self.share, self.expects, self.dropout = guide, share, expects, dropout
         self._written: dict[tuple[int, int], tuple[list[int], int, int]] = {}
         for question in examples.questions:
             if expects and isinstance(question, Question) and prompter.readout(question).shared is not None:
@@ -108,8 +114,8 @@ class Batches:
                     f"{prompter.language_model.name}; use a question up to 9, or expectation = contrast = 0"
                 )
 
-    def __call__(self, rows: np.ndarray) -> Batch:
-        """[n] example indices, sorted by rater -> a batch."""
+    def __call__(self, rows: np.ndarray, *, draw: tuple[int, ...] = (0,)) -> Batch:
+        """[n] example indices, sorted by rater -> a batch; `draw` decides which image tokens are left out."""
         examples, device = self.examples, self.prompter.language_model.device
         written = [self._text(int(row)) for row in rows]
         longest = max(len(ids) for ids, _, _ in written)
@@ -129,13 +135,22 @@ class Batches:
             tokens=tokens.to(device),
             answer=answer.to(device),
             prefix=prefix.trimmed(),
-            features=torch.from_numpy(np.ascontiguousarray(self.features(pictures))).to(device),
+            features=torch.from_numpy(self._tokens(pictures, draw)).to(device),
             image=torch.from_numpy(index).to(device),
             place=place.to(device),
             target=torch.from_numpy(self._targets(rows, rater, image)).to(device),
             rater=torch.from_numpy(rater).to(device),
             picture=torch.from_numpy(image).to(device),
         )
+
+    def _tokens(self, pictures: np.ndarray, draw: tuple[int, ...]) -> np.ndarray:
+        """[m, t, width] image tokens, a random part of each image's."""
+        features = self.features(pictures)
+        if not self.dropout:
+            return np.array(features)  # its own memory: what the source keeps must not be written to
+        left = max(1, round((1 - self.dropout) * features.shape[1]))
+        order = np.random.default_rng(list(draw)).random(features.shape[:2]).argsort(axis=1)[:, :left]
+        return np.take_along_axis(features, np.sort(order, axis=1)[..., None], axis=1)
 
     def _text(self, row: int) -> tuple[list[int], int, int]:
         """Tokens of question and answer, how many are the question's, and the place of the integer (-1 for none)."""

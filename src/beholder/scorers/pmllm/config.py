@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
 from beholder.errors import BeholderError
+from beholder.personas.prompts import LevelFormat
 
 
 @dataclass(frozen=True)
@@ -53,22 +54,33 @@ class PromptConfig:
     """What the language model reads.
 
     Args:
-        persona: how a profile becomes text: "published" (the paper's components) or "short".
-        question: family of the questions that are trained: "published" or "short".
+        layout: "chat": profile = system message, question = user's turn, answer = assistant's. "plain": one line about the viewer, and
+            one to be completed, for small models.
+        persona: how a profile becomes text: "published" (the paper's components), "short", or "levels" (short, numbers as words).
+        question: family of the questions that are trained: "published", "short" or "brief" (see `personas.questions`).
         asked: family of the question that is asked for a score; None for the trained one. The paper trains with an image tag in the
             question and asks without ("evaluation").
-        low, high: ends of the integers of the short question; the published ones have 0 to 10.
+        low, high: ends of the integers of the short and the brief question; the published ones have 0 to 10.
+        cuts: limits of the words of "levels", from the training profiles.
     """
 
-    persona: Literal["published", "short"] = "published"
-    question: Literal["published", "short"] = "published"
-    asked: Literal["published", "evaluation", "short"] | None = "evaluation"
+    layout: Literal["chat", "plain"] = "chat"
+    persona: Literal["published", "short", "levels"] = "published"
+    question: Literal["published", "short", "brief"] = "published"
+    asked: Literal["published", "evaluation", "short", "brief"] | None = "evaluation"
     low: int = 0
-    high: int = 10
+    high: int = 9
+    cuts: tuple[tuple[str, tuple[float, ...]], ...] = ()
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "cuts", tuple((str(name), tuple(limits)) for name, limits in self.cuts))
         if not 0 <= self.low < self.high <= 19:
             raise BeholderError(f"scores from {self.low} to {self.high} cannot be asked for: the ends must be ascending, from 0 to 19")
+
+    @property
+    def style(self) -> str | LevelFormat:
+        """For `personas.prompts.render`."""
+        return LevelFormat(self.cuts) if self.persona == "levels" else self.persona
 
 
 def from_dict(cls: type, values: Mapping[str, Any]) -> Any:

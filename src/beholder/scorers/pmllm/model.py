@@ -69,7 +69,7 @@ class PMLLM(nn.Module):
         config = config or FusionConfig()
         model = language_model.model
         if config.layers > len(model.model.layers):
-            raise BeholderError(f"{language_model.name} has {len(model.model.layers)} blocks, {config.layers} cannot be fused")
+            raise BeholderError(f"{language_model.name} has {len(model.model.layers)} blocks, {config.layers} cannot be fused: choose fewer layers")
         self._language = (language_model,)  # in a tuple, so that it is no submodule
         self.config, self.image_width = config, image_width
         width = model.config.hidden_size
@@ -112,11 +112,12 @@ class PMLLM(nn.Module):
         return ImageTokens(tuple(k for k, _ in pairs), tuple(v for _, v in pairs))
 
     @torch.no_grad()
-    def prefixes(self, texts_ids: list[list[int]]) -> Prefix:
+    def prefixes(self, texts: list[list[int]]) -> Prefix:
         """Token ids of profile texts -> their keys and values in all blocks. Never depends on an image or on trained weights."""
-        lengths = torch.tensor([len(ids) for ids in texts_ids])
-        tokens = torch.full((len(texts_ids), int(lengths.max())), self.language_model.padding, dtype=torch.long)
-        for row, ids in enumerate(texts_ids):
+        lengths = torch.tensor([len(ids) for ids in texts])
+        longest = max(1, int(lengths.max()))  # nobody is known and fusion begins with the user's header: nothing stands before it
+        tokens = torch.full((len(texts), longest), self.language_model.padding, dtype=torch.long)
+        for row, ids in enumerate(texts):
             tokens[row, : len(ids)] = torch.tensor(ids)
         cache = self.language.model(input_ids=tokens.to(self.language_model.device), use_cache=True).past_key_values
         layers = cache.layers
@@ -193,10 +194,11 @@ class PMLLM(nn.Module):
             )
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
-        """Last hidden states [..., D] -> logits [..., vocabulary] in float32."""
+        """Last hidden states [..., D] -> logits [..., vocabulary] in float32 (float64 from a float64 model)."""
         head = self.language.lm_head
         flat = hidden.reshape(-1, hidden.shape[-1])  # a part of a larger tensor would be multiplied row by row, with a copy of the matrix each
-        return head(flat.to(head.weight.dtype)).float().view(*hidden.shape[:-1], -1)
+        found = head(flat.to(head.weight.dtype))
+        return found.to(torch.promote_types(found.dtype, torch.float32)).view(*hidden.shape[:-1], -1)
 
     # --- the hooks
 

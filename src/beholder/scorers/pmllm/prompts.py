@@ -11,8 +11,9 @@ from beholder.errors import BeholderError
 from beholder.personas import prompts, questions
 from beholder.personas.questions import Question
 from beholder.profile import Profile
-from beholder.scale import Scale
 from beholder.scorers.pmllm.config import PromptConfig
+
+UNKNOWN = "unknown"  # of whom nothing is known, in the plain layout
 
 
 @dataclass(frozen=True)
@@ -75,23 +76,22 @@ class Prompter:
         language_model: its tokenizer and chat layout are used.
         config: see `PromptConfig`.
         mask_from: see `FusionConfig`.
-        style: of the persona; that of the config if None.
     """
 
-    def __init__(self, language_model: LanguageModel, *, config: PromptConfig, mask_from: str = "content", style=None) -> None:
+    def __init__(self, language_model: LanguageModel, *, config: PromptConfig, mask_from: str = "content") -> None:
         self.language_model, self.config = language_model, config
-        self.style = style if style is not None else config.persona
-        self._from_header = mask_from == "header"
+        self._from_header = mask_from == "header" and config.layout == "chat"
         self._readouts: dict[Question, ReadOut] = {}
 
     def question(self, attribute: str = questions.AESTHETIC, *, asked: bool = True) -> Question:
         """The question for a score, as it is asked or as it is trained."""
         family = (self.config.asked or self.config.question) if asked else self.config.question
         found = questions.scoring(family, attribute)
-        return found.on(self.config.low, self.config.high) if family == "short" else found
+        return found.on(self.config.low, self.config.high) if family in questions.OURS else found
 
     def profile_text(self, profile: Profile) -> str:
-        return prompts.render(profile, style=self.style)
+        """The profile in words; "" if nothing is known."""
+        return prompts.render(profile, style=self.config.style)
 
     def prefix(self, profile: Profile | str, *, room: int = 0) -> list[int]:
         """Token ids of everything before the first fused position.
@@ -103,11 +103,14 @@ class Prompter:
         Raises:
             BeholderError: the profile is longer than the model's context.
         """
-        chat = self.language_model.chat
-        text = profile if isinstance(profile, str) else self.profile_text(profile)
-        before = chat.before_user(text)
-        if self._from_header:
-            before = before.removesuffix(chat.user[0])
+        text = self._harmless(profile if isinstance(profile, str) else self.profile_text(profile))
+        if self.config.layout == "plain":
+            before = f"Viewer: {text or UNKNOWN}\n"
+        else:
+            chat = self.language_model.chat
+            before = chat.before_user(text)
+            if self._from_header:
+                before = before.removesuffix(chat.user[0])
         ids = self.language_model.encode(before)
         if len(ids) + room > self.language_model.context:
             raise BeholderError(
@@ -116,14 +119,24 @@ class Prompter:
             )
         return ids
 
+    def _harmless(self, text: str) -> str:
+        """A profile cannot end its own turn: marks of the chat layout in it become plain text."""
+        for mark in self.language_model.tokenizer.added_tokens_decoder.values():  # all_special_tokens lacks Llama 3's header marks
+            if mark.special:
+                text = text.replace(mark.content, " ".join(mark.content))
+        return text
+
     def asking(self, text: str) -> list[int]:
         """Token ids of a question, up to where the answer begins."""
+        if self.config.layout == "plain":
+            return self.language_model.encode(text)
         chat = self.language_model.chat
         return self.language_model.encode((chat.user[0] if self._from_header else "") + text + chat.after_user)
 
     def answering(self, text: str) -> list[int]:
         """Token ids of an answer and of the end of the turn."""
-        return self.language_model.encode(text + self.language_model.chat.after_answer)
+        end = "\n" if self.config.layout == "plain" else self.language_model.chat.after_answer
+        return self.language_model.encode(text + end)
 
     def readout(self, question: Question) -> ReadOut:
         """Where and how the answer's integer is read. Built from the tokenizer: digits may be one token each, or numbers whole ones."""
@@ -149,7 +162,3 @@ class Prompter:
         forced = next(iter(written.values()))[:common]
         tokens = (*asked, *forced, *(() if shared is None else (shared,)))
         return ReadOut(tokens, question.integers, tuple(first.values()), len(asked) + common - 1, shared, second)
-
-    def score_question(self, scale: Scale) -> Question:
-        """The aesthetic question that suits scores on `scale` (see `questions.suited`)."""
-        return self.question()

@@ -12,7 +12,7 @@ from beholder.scorers.pmllm.config import FusionConfig, PromptConfig
 
 @dataclass(frozen=True)
 class Training:
-    """Optimisation (P-MLLM, section 4.3), and what is ours (the last six; all off in the paper's recipe).
+    """Optimisation (P-MLLM, section 4.3), and what is ours (from `sampling` on, but for `answers`; all off in the paper's recipe).
 
     Args:
         batch_size: examples per step, over all processes.
@@ -28,6 +28,7 @@ class Training:
         guide: weight with which the zero-shot answers of `guide_scorer`, trained on the same ratings, stand for the ratings themselves
             in these two (0 = ratings, 1 = guide): they are the same taste with less noise.
         guide_scorer: its name.
+        token_dropout: share of an image's tokens left out at each step, drawn anew: a crop in features, against learning images by heart.
         log_every, save_every: steps between lines of the log, and between checkpoints.
         seed: of weights and batches.
     """
@@ -50,6 +51,7 @@ class Training:
     contrast: float = 0.0
     guide: float = 0.0
     guide_scorer: str = "taste"
+    token_dropout: float = 0.0
     log_every: int = 10
     save_every: int = 100
     seed: int = 0
@@ -112,17 +114,19 @@ class Recipe:
 PAPER = Recipe()
 # docs/pmllm.md has the experiments behind these
 MINI = Recipe(
-    prompt=PromptConfig(persona="short", question="short", asked=None),
+    prompt=PromptConfig(layout="plain", persona="levels", question="brief", asked=None),
     training=Training(
         batch_size=48,
-        steps=900,
-        learning_rate=6e-4,
-        final_learning_rate=3e-5,
-        warmup=40,
+        steps=300,
+        learning_rate=1e-3,
+        final_learning_rate=5e-5,
+        warmup=20,
         beta2=0.98,
         sampling="crossed",
+        raters_per_batch=4,
+        answers=0.2,
         expectation=1.0,
-        contrast=5.0,
+        contrast=50.0,
         guide=1.0,
     ),
     tasks=("piaa",),

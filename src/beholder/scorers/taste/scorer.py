@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from beholder.scorers.taste.crowd import Crowd
 from beholder.scorers.taste.kernels import Block, Projection
 from beholder.scorers.taste.model import Looks, Posterior, TasteModel
 from beholder.scorers.taste.posterior import Evidence
+from beholder.scorers.taste.prior import OWN, Prior, Request, TasteOptions
 from beholder.scorers.taste.training import Progress, TasteConfig, learn
 from beholder.scorers.threads import in_chunks, one_blas_thread
 
@@ -39,8 +40,9 @@ class Explanation:
         image: its path.
         score, low, high: as in the prediction.
         parts: "everybody" (what people in general would give), "profile", "severity" (this rater's level), "crowd" (more or less
-            trust in the crowd), "taste" (learned from the rater's own ratings and choices). Their sum is the score before it is
-            cut at the ends of the scale.
+            trust in the crowd), "taste" (learned from the rater's own ratings and choices); with another prior, such as pmllm, also
+            "prior pmllm" (how far it moves what everybody and the profile say). Their sum is the score before it is cut at the ends of
+            the scale.
         influences: (image, points): what each rated or chosen image adds through "crowd" and "taste", strongest first.
     """
 
@@ -61,22 +63,37 @@ class TasteScorer(FeatureScorer):
         features: of the encoder that the model was or will be trained with.
         model: what was learned; `fit` or `from_pretrained` give it.
         config: for `fit`.
+        options: another scorer's answer in the prior mean, see `TasteOptions`. It is no part of the weights, and `fit` leaves it as it is.
     """
 
     name = "taste"
     uses_profile = True
+    Options = TasteOptions
 
-    def __init__(self, *, features: FeatureSource, model: TasteModel | None = None, config: TasteConfig | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        features: FeatureSource,
+        model: TasteModel | None = None,
+        config: TasteConfig | None = None,
+        options: TasteOptions | None = None,
+    ) -> None:
         super().__init__(features=features)
         self.model = model
         self.config = config or TasteConfig()
+        self.options = options or TasteOptions()
+        self.prior = Prior(self.options, features=features) if self.options.prior != OWN else None
+        if self.prior is not None:
+            self.progress = None  # as of a scorer that asks a model: may be set, see `Prior`
+        self._fitted = False
         self.trained: dict[str, object] = {}
         self._seen = np.zeros(0, dtype=np.uint64)
         self._reading = threading.Lock()  # a source of features need not bear several threads at once
 
     @property
     def version(self) -> str:
-        return f"{__version__}+{self.trained.get('id', 'untrained')}"
+        own = f"{__version__}+{self.trained.get('id', 'untrained')}"
+        return own if self.prior is None else f"{own}+{self.prior.version}"
 
     def fit(self, train: Dataset, *, progress: Progress | None = None) -> TasteScorer:
         images = [os.fspath(train.images[i]) for i in train.used_images]
@@ -86,11 +103,21 @@ class TasteScorer(FeatureScorer):
             self.model = learn(train, features, layers=layers, config=self.config, progress=progress)
         self._seen = provenance.fingerprints(images)
         self.trained = provenance.describe(train) | {"id": provenance.identity(_to_tensors(self.model)[0])}
+        self._fitted = True
         return self
 
     def trained_on(self, images: Sequence[str]) -> int:
-        """How many of the images the weights were trained on."""
-        return int(np.isin(provenance.fingerprints(images), self._seen).sum())
+        """How many of the images the weights, or those of the prior, were trained on."""
+        seen = np.isin(provenance.fingerprints(images), self._seen)
+        if self.prior is not None:
+            seen = [known or self.prior.trained_on(image) for known, image in zip(seen, images, strict=True)]
+        return int(np.sum(seen))
+
+    def notes(self) -> list[str]:
+        if self.prior is None:
+            return []
+        given = f"taste: its prior {self.prior.name} was not trained with it but taken as it is; what it learned from may be what is tested here"
+        return [given] * self._fitted + self.prior.notes()
 
     def predict(self, images: Sequence[str | os.PathLike], rater: Rater) -> Predictions:
         return self.predict_many([(images, rater)])[0]
@@ -99,35 +126,42 @@ class TasteScorer(FeatureScorer):
         """As `predict`, the looks of images that several requests share computed once."""
         asked = [[os.fspath(image) for image in images] for images, _ in requests]
         spoken = [_spoken_of(rater) for _, rater in requests]
+        raters = [rater for _, rater in requests]
+        means = self._prior_means([([*images, *known], rater) for images, known, rater in zip(asked, spoken, raters, strict=True)])
         if len(requests) == 1:
-            return [self._predict(asked[0], self.posterior(requests[0][1]), requests[0][1], known=spoken[0])]
+            posterior = self._posterior(raters[0], self._looks(spoken[0]), spoken[0], means=means[0])
+            return [self._predict(asked[0], posterior, raters[0], known=spoken[0], means=means[0])]
         every, rows = unique_rows([*asked, *spoken])
         looks = self._looks(every)
         out = []
         with one_blas_thread():
-            for (_, rater), images, known, at, known_at in zip(requests, asked, spoken, rows, rows[len(asked) :], strict=False):
-                posterior = self._posterior(rater, looks[known_at], known)
-                out.append(self._predict(images, posterior, rater, known=known, looks=looks[at]))
+            for rater, images, known, mean, at, known_at in zip(raters, asked, spoken, means, rows, rows[len(asked) :], strict=False):
+                posterior = self._posterior(rater, looks[known_at], known, means=mean)
+                out.append(self._predict(images, posterior, rater, known=known, means=mean, looks=looks[at]))
         return out
 
     def posterior(self, rater: Rater) -> Posterior:
         """What is believed of this rater after the ratings and choices."""
         known = _spoken_of(rater)
-        return self._posterior(rater, self._looks(known), known)
+        return self._posterior(rater, self._looks(known), known, means=self._prior_means([(known, rater)])[0])
 
     def explain(self, image: str | os.PathLike, rater: Rater) -> Explanation:
         """Take the prediction for one image apart."""
         image = os.fspath(image)
         known = _spoken_of(rater)
-        posterior = self.posterior(rater)
+        means = self._prior_means([([image, *known], rater)])[0]
+        posterior = self._posterior(rater, self._looks(known), known, means=means)
         looks = self._looks([image])
         model, scale = self._model(), rater.scale
         points = model.spread * scale.width
         shares = posterior.shares(looks, same=np.array([known.index(image) if image in known else -1]))
-        prediction = self._predict([image], posterior, rater, known=known, looks=looks)
+        prediction = self._predict([image], posterior, rater, known=known, means=means, looks=looks)
         everybody = scale.low + scale.width * model.centre + points * float(looks.crowd[0])
         profile = points * float(model.profile_effect(rater.profile, looks)[0])
-        parts = {"everybody": everybody, "profile": profile} | {name: points * float(share[0].sum()) for name, share in shares.items()}
+        parts = {"everybody": everybody, "profile": profile}
+        if self.prior is not None:
+            parts[f"prior {self.prior.name}"] = points * float(self._moved([image], looks, rater, means=means)[0])
+        parts |= {name: points * float(share[0].sum()) for name, share in shares.items()}
         influence: dict[str, float] = {}
         for part in (shares["crowd"][0], shares["taste"][0]):
             for share, first, second in zip(part, posterior.evidence.first, posterior.evidence.second, strict=True):
@@ -171,11 +205,13 @@ class TasteScorer(FeatureScorer):
         return write_weights(folder, config=config, tensors=tensors, card=model_card(model, self.trained, features=self.features.key))
 
     @classmethod
-    def from_pretrained(cls, folder: str | os.PathLike | None = None, *, features: FeatureSource) -> TasteScorer:
+    def from_pretrained(
+        cls, folder: str | os.PathLike | None = None, *, features: FeatureSource, options: TasteOptions | None = None
+    ) -> TasteScorer:
         """Read what `save_pretrained` wrote; the weights in the package if no folder is given."""
         folder = SHIPPED / cls.name if folder is None else folder
         config, tensors = read_weights(folder, scorer=cls.name)
-        scorer = cls(features=features)
+        scorer = cls(features=features, options=options)
         with understanding(folder, scorer=cls.name):
             scorer.check_features(config["features"], folder=folder)
             scorer.model = _from_tensors(tensors, config)
@@ -193,11 +229,28 @@ class TasteScorer(FeatureScorer):
         with one_blas_thread():
             return model.look(features)
 
-    def _posterior(self, rater: Rater, looks: Looks, known: Sequence[str]) -> Posterior:
+    def _prior_means(self, requests: Sequence[Request]) -> list[dict[str, float] | None]:
+        """What the other scorer expects, on 0..1 by image; None where there is no other one."""
+        self._model()  # refuse before another model is asked for nothing
+        if self.prior is None:
+            return [None] * len(requests)
+        self.prior.progress = self.progress
+        return self.prior.means(requests)
+
+    def _moved(self, images: Sequence[str], looks: Looks, rater: Rater, *, means: Mapping[str, float] | None) -> np.ndarray | float:
+        """[n] how far the other scorer moves the own prior mean, standardised; 0 where there is no other one."""
+        if means is None:
+            return 0.0
+        model = self._model()
+        own = looks.crowd + model.profile_effect(rater.profile, looks)
+        other = (np.array([means[image] for image in images], dtype=np.float64) - model.centre) / model.spread
+        return self.options.prior_share * (other - own)
+
+    def _posterior(self, rater: Rater, looks: Looks, known: Sequence[str], *, means: Mapping[str, float] | None) -> Posterior:
         """`looks` of the images in `known`, those that the rater's ratings and choices speak of."""
         model = self._model()
         place = {image: i for i, image in enumerate(known)}
-        prior = looks.crowd + model.profile_effect(rater.profile, looks)
+        prior = looks.crowd + model.profile_effect(rater.profile, looks) + self._moved(known, looks, rater, means=means)
         rated = np.array([place[rating.image] for rating in rater.ratings], dtype=np.int64)
         values = (rater.scale.to_unit(rater.ratings.scores) - model.centre) / model.spread - prior[rated]
         chosen = np.array([place[choice.chosen] for choice in rater.choices], dtype=np.int64)
@@ -211,7 +264,14 @@ class TasteScorer(FeatureScorer):
         return model.learn(looks, evidence)
 
     def _predict(
-        self, images: list[str], posterior: Posterior, rater: Rater, *, known: list[str], looks: Looks | None = None
+        self,
+        images: list[str],
+        posterior: Posterior,
+        rater: Rater,
+        *,
+        known: list[str],
+        means: Mapping[str, float] | None,
+        looks: Looks | None = None,
     ) -> Predictions:
         model, scale = self._model(), rater.scale
         place = {image: i for i, image in enumerate(known)}
@@ -226,7 +286,8 @@ class TasteScorer(FeatureScorer):
                 seen = looks[part]
             same = np.array([place.get(image, -1) for image in images[part]], dtype=np.int64)
             mean, sd = posterior.predict(seen, same=same)
-            score[part] = mean + seen.crowd + model.profile_effect(rater.profile, seen)
+            moved = self._moved(images[part], seen, rater, means=means)
+            score[part] = mean + seen.crowd + model.profile_effect(rater.profile, seen) + moved
             half[part] = posterior.half_width(sd)
 
         in_chunks(predict, len(images), size=CHUNK)
