@@ -10,7 +10,7 @@ image per second of
 All take turns in rounds, so that other work on the machine slows down all of them; medians over the rounds. Then the share of pairs for which the
 engine's integer is the one read from generated text, and the engine's time per pair for profiles of several lengths.
 
-Without --weights, and for the published form in any case, the model is first taught for a minute or two on made-up scores, as an untrained one
+Without --weights, and for the published form in any case, the model is first taught for some minutes on made-up scores, as an untrained one
 does not answer in the form asked for. Without --photos, image tokens are random.
 """
 
@@ -217,15 +217,16 @@ def main() -> None:
     parser.add_argument("--raters", type=int, default=4)
     parser.add_argument("--images", type=int, default=48)
     parser.add_argument("--generated", type=int, default=16, help="pairs generated a round at each batch size (or the batch, if larger)")
-    parser.add_argument("--teach", type=int, default=60, help="steps")
+    parser.add_argument("--teach", type=int, help="steps; 60 if not given")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, help="of torch")
     parser.add_argument("--quick", action="store_true", help="a small run that shows whether all works; its numbers mean nothing")
     options = parser.parse_args()
     batches, sizes = BATCHES, LENGTHS
     if options.quick:
-        options.raters, options.images, options.generated, options.teach, options.rounds = 2, 6, 2, 3, 1
+        options.raters, options.images, options.generated, options.rounds = 2, 6, 2, 1
         batches, sizes = (1, 4), (30, 120)
+    options.teach = options.teach or (3 if options.quick else 60)
     if options.threads:
         torch.set_num_threads(options.threads)
     for setting in settings(options):

@@ -31,6 +31,15 @@ QUESTION = scoring("short").on(1, 5)
 PROFILES = ["age 30", "likes red; openness 7", "", "gender female; age 30"]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """The processes that are started have one as well: the last bits of sums depend on it."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 def setting(*, double=True, mask_from="content", training=None, tokens=None, made_of=None, guide=None, share=0.0, **config):
     """(step, batches) of 4 raters on 6 images, some answers missing."""
     language_model = llama(dtype="float64" if double else "float32", tokens=tokens)
@@ -173,6 +182,21 @@ def test_a_guide_stands_for_the_ratings_by_its_share():
     assert batches(np.array([0, 1])).target.tolist() == pytest.approx([0.75 * 2 + 0.25 * 0, 0.75 * 4 + 0.25 / 6])
 
 
+def test_a_part_of_the_image_tokens_is_left_out_and_drawn_anew_each_step():
+    _, batches = setting()
+    whole = features(6)
+    rows = np.arange(6)  # the six images of one rater
+    assert torch.equal(batches(rows, draw=(1,)).features, torch.from_numpy(whole))
+    batches.dropout = 0.4
+    seen = [batches(rows, draw=draw).features.numpy() for draw in ((0, 1), (0, 1), (0, 2))]
+    assert np.array_equal(seen[0], seen[1]) and not np.array_equal(seen[0], seen[2])
+    places = []
+    for image in range(6):
+        places.append([int(np.flatnonzero((whole[image] == token).all(-1))[0]) for token in seen[0][image]])
+        assert len(places[-1]) == 3 and places[-1] == sorted(set(places[-1]))  # 3 of 5, in their order
+    assert len(set(map(tuple, places))) > 1
+
+
 def test_expected_scores_need_integers_of_one_token():
     question = scoring("short").on(0, 10)
     made = examples(PROFILES, [[3, 10]], question=question)
@@ -265,6 +289,19 @@ def test_an_interrupted_training_goes_on_as_if_nothing_had_been(tmp_path, place)
     same_as_uninterrupted(model, log, tmp_path)
 
 
+def test_image_tokens_that_are_left_out_are_the_same_after_an_interruption(tmp_path):
+    def interrupt(done, total, text):
+        if done == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        small_training(tmp_path, dropout=0.4, progress=interrupt)
+    model, log = small_training(tmp_path, dropout=0.4)
+    whole, wanted = small_training(None, dropout=0.4)
+    assert timeless(log) == timeless(wanted) != uninterrupted()[1]
+    assert all(torch.equal(tensor, whole.trained_state()[name]) for name, tensor in model.trained_state().items())
+
+
 KILLED = """
 import os, signal
 from pathlib import Path
@@ -288,7 +325,6 @@ def environment(**more):
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="there is no SIGKILL here")
 def test_a_training_killed_while_it_writes_a_checkpoint_goes_on_as_if_nothing_had_been(tmp_path):
-    torch.set_num_threads(1)
     died = subprocess.run([sys.executable, "-c", KILLED.replace("FOLDER", repr(str(tmp_path)))], env=environment(), capture_output=True, text=True, timeout=300)
     assert died.returncode == -signal.SIGKILL, died.stderr
     assert int(torch.load(tmp_path / STATE, weights_only=True)["done"]) == 3

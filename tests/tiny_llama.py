@@ -136,7 +136,7 @@ def examples(profiles, answers, *, question, raters=None):
     return Examples.of(rows, profiles=profiles)
 
 
-def small_training(folder, *, progress=None, model=None, question=None, answers=None, **changes):
+def small_training(folder, *, progress=None, model=None, question=None, answers=None, dropout=0.0, **changes):
     """Trains a P-MLLM on 4 raters x 9 images; returns (model, log). The same for the same arguments, in any process."""
     from beholder.personas.questions import scoring
     from beholder.scorers.pmllm.batches import Batches, PrefixStore
@@ -159,6 +159,7 @@ def small_training(folder, *, progress=None, model=None, question=None, answers=
         prefixes=PrefixStore(model, prompter, together=1),
         features=lambda which: image_tokens[which],
         expects=expects,
+        dropout=dropout,
     )
     step = Step(model, readout=prompter.readout(question) if expects else None, config=config)
     return model, train(step, batches, config=config, folder=folder, identity="small", progress=progress)

@@ -174,6 +174,8 @@ def _guide(
     from beholder.engine.source import Features
 
     name = recipe.training.guide_scorer
+    if getattr(scorers.scorer_class(name), "token_scorer", False):
+        raise BeholderError(f"guide_scorer = {name} would need a guide itself: choose taste or population")
     progress(0, 1, f"the guide {name} learns from the same ratings")
     features = Features(scorers.encoder_for([name], encoder="efficientnet-lite0"), layers=scorers.feature_layers(name, encoder="efficientnet-lite0"))
     guide = scorers.make(name, features=features, trained=False).fit(learned)

@@ -99,6 +99,10 @@ class Recipe:
     captions: tuple[str, ...] = ("column", "stand-in")
     holdout: float = 0.05
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.holdout < 1:
+            raise BeholderError(f"holdout = {self.holdout} must be at least 0 and less than 1: it is a share of the raters")
+
     def changed(self, **changes: Any) -> Recipe:
         """With other values; names of the nested configs are found by themselves, values that are None are left as they are."""
         parts: dict[str, dict[str, Any]] = {"fusion": {}, "prompt": {}, "training": {}, "": {}}

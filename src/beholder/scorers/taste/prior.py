@@ -49,7 +49,9 @@ class TasteOptions:
         if not 0 <= self.prior_share <= 1:
             raise BeholderError(f"prior_share = {self.prior_share:g} is not a share: give 0 (own alone) to 1 (prior alone)")
         if self.prior == OWN and self.prior_weights is not None:
-            raise BeholderError(f"prior_weights = {self.prior_weights} belong to no scorer: name it, such as prior=pmllm, or leave them out")
+            raise BeholderError(
+                f"prior_weights = {self.prior_weights} belong to no scorer: name it, such as prior=pmllm, or leave them out"
+            )
 
 
 class Prior:
