@@ -66,6 +66,13 @@ class LanguageModel:
         """Token ids of a text; no begin or end token is added."""
         return self.tokenizer(text, add_special_tokens=False)["input_ids"]
 
+    def harmless(self, text: str) -> str:
+        """The text with marks of the chat layout taken apart: what people wrote cannot end its own turn."""
+        for mark in self.tokenizer.added_tokens_decoder.values():  # all_special_tokens lacks Llama 3's header marks
+            if mark.special:
+                text = text.replace(mark.content, " ".join(mark.content))
+        return text
+
     def answer(
         self,
         prompts: Sequence[tuple[str, str]],
@@ -81,7 +88,7 @@ class LanguageModel:
         """
         import torch
 
-        ids = [self.encode(self.chat.before_user(system) + user + self.chat.after_user) for system, user in prompts]
+        ids = [self.encode(self.chat.before_user(self.harmless(system)) + self.harmless(user) + self.chat.after_user) for system, user in prompts]
         longest = max(map(len, ids), default=0)
         if longest + max_new_tokens > self.context:
             raise BeholderError(f"a prompt has {longest} tokens, the language model {self.name} sees {self.context} at most: shorten it")
@@ -215,7 +222,9 @@ def load_language_model(name: str | os.PathLike = DEFAULT_LANGUAGE_MODEL, *, dty
         raise BeholderError(f"{name} is of type {model.config.model_type!r}, not of the Llama architecture: choose such a model")
     title = found.name if found.source != "folder" else found.path.name
     model = model.eval().requires_grad_(False).to(device)
-    return LanguageModel(title, fingerprint(folder / READY, *weights), model, tokenizer, device)
+    # of an unpacked file its own hash: what comes of it depends on the versions of the libraries in details that do not matter
+    revision = fingerprint(found.path) if found.path.is_file() else fingerprint(*weights)
+    return LanguageModel(title, revision, model, tokenizer, device)
 
 
 def best_dtype(device: str) -> torch.dtype:

@@ -182,15 +182,14 @@ class PMLLM(nn.Module):
         if options.get("num_beams", 1) != 1 or options.get("num_return_sequences", 1) != 1:
             raise BeholderError("P-MLLM gives one answer per row without beams: leave num_beams and num_return_sequences out")
         language = self.language_model
-        sampling = {} if options.get("do_sample") else {"do_sample": False, "temperature": None, "top_p": None}
+        defaults = {} if options.get("do_sample") else {"do_sample": False, "temperature": None, "top_p": None}
+        defaults |= {"eos_token_id": language.stop, "pad_token_id": language.padding}
         with self.seeing(images, mask=mask):
             return self.language.generate(
                 input_ids=tokens,
                 attention_mask=torch.ones_like(tokens) if attention_mask is None else attention_mask,
                 max_new_tokens=max_new_tokens,
-                eos_token_id=language.stop,
-                pad_token_id=language.padding,
-                **(sampling | options),
+                **(defaults | options),
             )
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:

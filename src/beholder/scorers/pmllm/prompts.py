@@ -103,7 +103,7 @@ class Prompter:
         Raises:
             BeholderError: the profile is longer than the model's context.
         """
-        text = self._harmless(profile if isinstance(profile, str) else self.profile_text(profile))
+        text = self.language_model.harmless(profile if isinstance(profile, str) else self.profile_text(profile))
         if self.config.layout == "plain":
             before = f"Viewer: {text or UNKNOWN}\n"
         else:
@@ -119,19 +119,17 @@ class Prompter:
             )
         return ids
 
-    def _harmless(self, text: str) -> str:
-        """A profile cannot end its own turn: marks of the chat layout in it become plain text."""
-        for mark in self.language_model.tokenizer.added_tokens_decoder.values():  # all_special_tokens lacks Llama 3's header marks
-            if mark.special:
-                text = text.replace(mark.content, " ".join(mark.content))
-        return text
-
     def asking(self, text: str) -> list[int]:
         """Token ids of a question, up to where the answer begins."""
         if self.config.layout == "plain":
             return self.language_model.encode(text)
         chat = self.language_model.chat
         return self.language_model.encode((chat.user[0] if self._from_header else "") + text + chat.after_user)
+
+    @property
+    def stop(self) -> list[int]:
+        """Tokens that end an answer."""
+        return self.language_model.encode("\n")[-1:] if self.config.layout == "plain" else self.language_model.stop
 
     def answering(self, text: str) -> list[int]:
         """Token ids of an answer and of the end of the turn."""

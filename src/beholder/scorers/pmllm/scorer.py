@@ -144,7 +144,7 @@ class PMLLMScorer(FeatureScorer):
         mask[:, len(prefix) :] = True
         with torch.inference_mode():
             seen = model.image_tokens(torch.tensor(self.tokens([os.fspath(image)]), device=tokens.device))
-            made = model.generate(tokens, images=seen, mask=mask, max_new_tokens=max_new_tokens)
+            made = model.generate(tokens, images=seen, mask=mask, max_new_tokens=max_new_tokens, eos_token_id=prompter.stop)
         return model.language_model.tokenizer.decode(made[0, tokens.shape[1] :], skip_special_tokens=True).strip()
 
     def tokens(self, images: Sequence[str]) -> np.ndarray:
