@@ -41,7 +41,7 @@ EncoderName = Annotated[
     typer.Option(
         "--encoder",
         metavar="NAME[x=1]",
-        help="efficientnet-lite0, or a folder or hub repository of CLIP, SigLIP or DINO. Options stand in brackets: DIR[fit=pad].",
+        help="efficientnet-lite0, or a folder or hub repository of CLIP, SigLIP or DINO. Options stand in brackets: DIR\\[fit=pad].",
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead.")]

@@ -22,7 +22,7 @@ def train(
     """Let a scorer learn from the ratings of many people; rank --weights DIR uses what it learned.
 
     A long training keeps checkpoints in OUT/checkpoints: after an interruption the same command goes on from there. Options are written
-    in brackets: "pmllm[steps=500,layers=5]".
+    in brackets: "pmllm\\[steps=500,layers=5]" (docs/pmllm.md has them all).
     """
     from beholder import scorers
     from beholder.datasets import read
@@ -54,7 +54,8 @@ def train(
         print_json(summary)
     else:
         print(f"{name} {version}: learned from {summary['ratings']} ratings of {summary['images']} images by {summary['raters']} raters")
-        print(f"use it:  beholder rank PATH... --scorer {name} --weights {out}")
+        other = "" if encoder == "efficientnet-lite0" else f" --encoder '{encoder}'"
+        print(f"use it:  beholder rank PATH... --scorer {name} --weights {out}{other}")
 
 
 def _said(done: int, total: int, text: str) -> None:

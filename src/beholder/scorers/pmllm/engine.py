@@ -119,10 +119,12 @@ class ScoringEngine:
         images = self.images(features, pictures).rows(torch.from_numpy(index).to(self.model.language_model.device))
         tokens = torch.tensor(self.readout.tokens, device=self.model.language_model.device).expand(len(texts), -1)
         hidden = self.model.after_prefix(tokens, prefix=prefix.trimmed(), images=images)[:, self.readout.places]
-        logits = self.model.logits(hidden)
+        legal = self.readout.vocabulary
+        logits = self.model.logits_of(hidden, legal)
         integers = torch.tensor(self.readout.integers, dtype=torch.float64, device=logits.device)
-        expected = self.readout.probabilities(logits).double() @ integers
-        return torch.stack([expected, self.readout.integer(logits).double()]).cpu().numpy()
+        expected = self.readout.probabilities(logits, tokens=legal).double() @ integers
+        written = self.readout.integer(logits.to(hidden.dtype), tokens=legal)  # rounded, as decoding sees them
+        return torch.stack([expected, written.double()]).cpu().numpy()
 
     def images(self, features: np.ndarray, which: np.ndarray) -> ImageTokens:
         """Keys and values of the images at `which` in `features`; computed once per image, known by content."""

@@ -52,9 +52,7 @@ class Step(nn.Module):
 
     def expected(self, hidden: torch.Tensor) -> torch.Tensor:
         """[n, D] at the place of the integer -> [n] expected score."""
-        rows = self.model.language.lm_head.weight[list(self.readout.first)]
-        logits = F.linear(hidden.to(rows.dtype), rows)
-        chances = logits.to(torch.promote_types(logits.dtype, torch.float32)).softmax(-1)
+        chances = self.model.logits_of(hidden, list(self.readout.first)).softmax(-1)
         return chances @ torch.tensor(self.readout.integers, dtype=chances.dtype, device=hidden.device)
 
 

@@ -199,6 +199,14 @@ class PMLLM(nn.Module):
         found = head(flat.to(head.weight.dtype))
         return found.to(torch.promote_types(found.dtype, torch.float32)).view(*hidden.shape[:-1], -1)
 
+    def logits_of(self, hidden: torch.Tensor, tokens: list[int]) -> torch.Tensor:
+        """As `logits`, of some tokens only, [..., m], and not rounded to the type of the model.
+
+        Logits of 20 are 0.125 apart in bfloat16: more than what a profile changes, so expected scores must not be read from rounded ones.
+        """
+        exact = torch.promote_types(hidden.dtype, torch.float32)
+        return nn.functional.linear(hidden.to(exact), self.language.lm_head.weight[tokens].to(exact))
+
     # --- the hooks
 
     @contextmanager

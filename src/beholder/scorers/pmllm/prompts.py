@@ -36,30 +36,41 @@ class ReadOut:
     shared: int | None
     second: dict[int, int]
 
-    def probabilities(self, logits: torch.Tensor) -> torch.Tensor:
-        """[..., 1 or 2, vocabulary] logits at `places` -> [..., k] probabilities of the legal integers, float32, sum 1."""
+    @property
+    def vocabulary(self) -> list[int]:
+        """The tokens whose logits are needed, ascending."""
+        return sorted({*self.first, *self.second.values()})
+
+    def probabilities(self, logits: torch.Tensor, *, tokens: list[int] | None = None) -> torch.Tensor:
+        """Logits at `places` -> [..., k] probabilities of the legal integers, float32, sum 1.
+
+        Args:
+            logits: [..., 1 or 2, m].
+            tokens: [m] tokens that the last axis stands for, such as `vocabulary`; the whole vocabulary in order if None.
+        """
+        column = _columns(tokens)
         first = sorted(set(self.first))
-        column = {token: i for i, token in enumerate(first)}
-        chosen = logits[..., 0, first].float().log_softmax(-1)
-        found = chosen[..., [column[token] for token in self.first]]
+        chosen = logits[..., 0, [column(token) for token in first]].float().log_softmax(-1)
+        found = chosen[..., [first.index(token) for token in self.first]]
         if self.shared is not None:
             seconds = list(self.second.items())
-            then = logits[..., 1, [token for _, token in seconds]].float().log_softmax(-1)
+            then = logits[..., 1, [column(token) for _, token in seconds]].float().log_softmax(-1)
             extra = torch.zeros_like(found)
             for i, (integer, _) in enumerate(seconds):
                 extra[..., self.integers.index(integer)] = then[..., i]
             found = found + extra
         return found.exp()
 
-    def integer(self, logits: torch.Tensor) -> torch.Tensor:
+    def integer(self, logits: torch.Tensor, *, tokens: list[int] | None = None) -> torch.Tensor:
         """The integer that greedy decoding over the legal ones writes: token by token, as a reader of the text would see it. [...] int."""
+        column = _columns(tokens)
         first = torch.tensor(self.first, device=logits.device)
-        chosen = first[logits[..., 0, first].argmax(-1)]
+        chosen = first[logits[..., 0, [column(token) for token in self.first]].argmax(-1)]
         values = torch.tensor(self.integers, device=logits.device)
         found = values[(chosen[..., None] == first).float().argmax(-1)]
         if self.shared is not None:
             integers = torch.tensor(list(self.second), device=logits.device)
-            then = integers[logits[..., 1, list(self.second.values())].argmax(-1)]
+            then = integers[logits[..., 1, [column(token) for token in self.second.values()]].argmax(-1)]
             found = torch.where(chosen == self.shared, then, found)
         return found
 
@@ -67,6 +78,11 @@ class ReadOut:
     def places(self) -> list[int]:
         """Positions whose logits are needed."""
         return [self.place] if self.shared is None else [self.place, self.place + 1]
+
+
+def _columns(tokens: list[int] | None):
+    """Token -> place on the last axis of logits."""
+    return (lambda token: token) if tokens is None else tokens.index
 
 
 class Prompter:
