@@ -29,7 +29,7 @@ from beholder.scorers.pmllm.loss import Step
 from beholder.scorers.pmllm.model import PMLLM
 from beholder.scorers.pmllm.prompts import Prompter
 from beholder.scorers.pmllm.recipes import Recipe
-from beholder.scorers.pmllm.training import train
+from beholder.scorers.pmllm.training import STATE, train
 
 if TYPE_CHECKING:
     from beholder.scorers.pmllm.scorer import PMLLMScorer
@@ -105,6 +105,8 @@ def fit_model(
         dropout=recipe.training.token_dropout,
     )
     readout = prompter.readout(prompter.question(asked=False)) if expects else None
+    begun = f"going on from the checkpoint in {folder}" if folder is not None and (folder / STATE).exists() else "beginning"
+    say(0, 1, f"training P-MLLM: {begun}; a line every {recipe.training.log_every} steps")
     log = train(
         Step(model, readout=readout, config=recipe.training),
         batches,

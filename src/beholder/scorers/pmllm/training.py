@@ -70,9 +70,6 @@ def train(
     done, log = keeper.load(step.model, optimizer)
     wrapped = accelerator.prepare_model(step, evaluation_mode=False) if accelerator.num_processes > 1 else step
     started, sums, counted = time.monotonic(), {}, 0
-    if progress:
-        begun = f"going on after step {done} of the checkpoint" if done else "beginning"
-        progress(done, total, f"training P-MLLM: {begun}, {total} steps, a line every {config.log_every}")
     step.train()
     while done < total:
         epoch, number = divmod(done, sampler.steps_per_epoch)
