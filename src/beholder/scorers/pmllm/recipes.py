@@ -121,7 +121,7 @@ MINI = Recipe(
     prompt=PromptConfig(layout="plain", persona="levels", question="brief", asked=None),
     training=Training(
         batch_size=48,
-        steps=180,
+        steps=300,
         learning_rate=1e-3,
         final_learning_rate=5e-5,
         warmup=20,
