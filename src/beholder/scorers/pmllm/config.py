@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from beholder.errors import BeholderError
@@ -94,6 +94,3 @@ def from_dict(cls: type, values: Mapping[str, Any]) -> Any:
         if name not in known:
             raise KeyError(name)
     return cls(**values)
-
-
-__all__ = ["FusionConfig", "PromptConfig", "asdict", "from_dict", "replace"]

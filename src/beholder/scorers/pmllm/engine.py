@@ -13,7 +13,6 @@ import torch
 from beholder.personas.questions import Question
 from beholder.scorers.pmllm.batches import PrefixStore
 from beholder.scorers.pmllm.model import PMLLM, ImageTokens
-from beholder.scorers.pmllm.prefix import Prefix
 from beholder.scorers.pmllm.prompts import Prompter
 
 IMAGE_BYTES = 1 << 30
@@ -148,7 +147,3 @@ class ScoringEngine:
             tuple(torch.cat([kept[key].keys[b] for key in keys]) for b in blocks),
             tuple(torch.cat([kept[key].values[b] for key in keys]) for b in blocks),
         )
-
-    def prefix(self, text: str) -> Prefix:
-        """Keys and values of a profile text."""
-        return self.prefixes([text])
