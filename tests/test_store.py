@@ -100,26 +100,30 @@ def test_migrations_go_on_from_where_they_were(tmp_path, monkeypatch):
 
 
 def test_two_at_once(tmp_path):
-    """Several connections write at the same time, and the tables are made only once."""
+    """Several connections make a new file and write at the same time; the tables are made only once, and nobody finds it locked."""
     failures = []
+    together = threading.Barrier(6)
 
-    def work(number):
+    def work(folder, number):
+        together.wait()
         try:
-            with Store(tmp_path) as store:
+            with Store(folder) as store:
                 store.add(f"rater {number}")
                 for i in range(5):
                     store.add_ratings(f"rater {number}", beholder.Ratings({f"{i}": 3}))
         except Exception as error:
             failures.append(error)
 
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not failures
-    with Store(tmp_path) as store:
-        assert [entry.n_ratings for entry in store.entries()] == [5] * 6
+    for attempt in range(20):  # the moment in which two change the mode of a new file is short
+        folder = tmp_path / f"{attempt}"
+        threads = [threading.Thread(target=work, args=(folder, number)) for number in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert not failures
+        with Store(folder) as store:
+            assert [entry.n_ratings for entry in store.entries()] == [5] * 6
 
 
 def test_files_that_cannot_be_used(tmp_path):

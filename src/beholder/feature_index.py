@@ -12,6 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
+from beholder import wal
+
 BUSY_SECONDS = 30.0
 FILE = "index.sqlite"
 SCHEMA = """
@@ -124,8 +126,7 @@ class FeatureIndex:
         for attempt in (1, 2):
             try:
                 self._file.parent.mkdir(parents=True, exist_ok=True)
-                db = sqlite3.connect(self._file, timeout=BUSY_SECONDS, check_same_thread=False)
-                db.execute("PRAGMA journal_mode = WAL").fetchone()
+                db = wal.connect(self._file, timeout=BUSY_SECONDS, check_same_thread=False)
                 db.execute("PRAGMA synchronous = NORMAL")
                 with db:
                     db.executescript(SCHEMA)

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from beholder import wal
 from beholder.errors import BeholderError
 from beholder.evidence import name_key
 from beholder.profile import Profile
@@ -205,8 +206,7 @@ class Store:
     def _open(self) -> sqlite3.Connection:
         try:
             self.file.parent.mkdir(parents=True, exist_ok=True)
-            db = sqlite3.connect(self.file, timeout=BUSY_SECONDS, isolation_level=None)
-            db.execute("PRAGMA journal_mode = WAL").fetchone()
+            db = wal.connect(self.file, timeout=BUSY_SECONDS, isolation_level=None)
             db.execute("PRAGMA foreign_keys = ON")
             migrate(db)
         except (sqlite3.OperationalError, OSError) as error:

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from beholder import wal
 from beholder.paths import cache_dir
 
 FILE = "replies.sqlite"
@@ -130,9 +131,8 @@ class ReplyCache:
 
 
 def _connect(file: Path | str) -> sqlite3.Connection:
-    connection = sqlite3.connect(file, timeout=BUSY_SECONDS, check_same_thread=False)
+    connection = wal.connect(file, timeout=BUSY_SECONDS, check_same_thread=False)
     try:
-        connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute(SCHEMA)
         connection.execute("SELECT COUNT(*) FROM (SELECT 1 FROM replies LIMIT 1)").fetchone()  # reads a page of it: damage shows now
