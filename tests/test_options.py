@@ -8,7 +8,7 @@ import pytest
 
 from beholder.errors import BeholderError
 from beholder.options import from_texts, keywords_from_texts, parse_brackets
-from beholder.scorers import parse_name, split_names, typed_options
+from beholder.scorers import parse_name, scorer_class, split_names, typed_options
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,7 @@ def test_truth(text, value):
         ({"gate": "none"}, "gate = 'none' is not one of embedding, scalar"),
         ({"form": "poem"}, "form = 'poem' is not one of chat, plain"),
         ({"gat": "scalar"}, "the scorer x has no option 'gat': did you mean gate? Known are name, count, rate, quick, folder, gate, bias, form"),
+        ({"GATE": "scalar"}, "the scorer x has no option 'GATE': did you mean gate? Known are name"),
         ({"zzz": "1"}, "the scorer x has no option 'zzz': Known are name, count"),
     ],
 )
@@ -127,3 +128,8 @@ def test_only_scorers_with_options_take_them():
     assert typed_options(With, {}) == {"options": Options()}
     with pytest.raises(BeholderError, match="the scorer with has no option 'layers'"):
         typed_options(With, {"layers": "5"})
+
+
+def test_a_slip_in_an_option_of_a_scorer_that_comes_with_the_package():
+    with pytest.raises(BeholderError, match=r"the scorer pmllm has no option 'devise': did you mean device\? Known are read, device"):
+        typed_options(scorer_class("pmllm"), {"devise": "cpu"})

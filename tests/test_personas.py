@@ -1,6 +1,9 @@
 """Profiles and questions as text: known renderings, missing fields, integers read from answers, scores to integers and back."""
 
+import dataclasses
+import itertools
 import json
+import re
 import subprocess
 import sys
 
@@ -11,7 +14,7 @@ from hypothesis import strategies as st
 
 from beholder.errors import BeholderError
 from beholder.personas import questions, templates
-from beholder.personas.prompts import LEVELS, LevelFormat, PersonaFormat, reduced, render
+from beholder.personas.prompts import LEVELS, LevelFormat, PersonaFormat, all_formats, fields_of, reduced, render, style_of
 from beholder.personas.questions import from_integer, parse_integer, scoring, suited, to_integer
 from beholder.profile import BIG_FIVE, Profile
 from beholder.scale import Scale
@@ -166,6 +169,148 @@ def test_levels_are_words_at_the_fifths():
     assert LevelFormat(json.loads(json.dumps(levels.cuts))) == levels
     with pytest.raises(BeholderError, match="the levels of teps have 3 limits: give 4"):
         LevelFormat((("teps", (1, 2, 3)),))
+
+
+# formats and their codes
+
+
+def test_all_formats_in_order_of_their_codes():
+    formats = all_formats()
+    codes = [one.code for one in formats]
+    assert len(set(formats)) == len(set(codes)) == 324 and codes == sorted(codes)
+    assert (codes[0], codes[-1]) == ("00000", "22322")
+    assert [PersonaFormat.parse(code) for code in codes] == list(formats)
+    assert PersonaFormat().code == "00020"
+    assert PersonaFormat.parse("21302") == PersonaFormat(header=2, traits=1, explanation=3, instruction=0, constraint=2)
+    assert len({render(ANNA, style=one) for one in formats}) == 324  # no two genes are the same text
+
+
+EVERYTHING = {
+    "age": 71,
+    "gender": "female",
+    "education": "Hochschule",
+    "nationality": "Dutch",
+    "art_experience": "expert",
+    "photography_experience": "beginner",
+    "art_interest": 7.5,
+    "photography_interest": 2,
+} | dict.fromkeys(BIG_FIVE, 4)
+
+
+def test_every_format_renders_any_fields():
+    genes, formats = templates()["genes"], all_formats()
+    subsets = [[name for i, name in enumerate(EVERYTHING) if bits >> i & 1] for bits in range(1, 1 << len(EVERYTHING), 13)]
+    assert len(subsets) > len(formats)
+    for names, one in zip(subsets, itertools.cycle(formats)):
+        text = render(Profile(**{name: EVERYTHING[name] for name in names}), style=one)
+        assert not re.search(r"[{}]|None|nan|\n\n\n|^\s|\s$", text)
+        assert text.startswith(genes["header"][one.header]) and text.endswith(genes["constraint"][one.constraint])
+        assert text.count("4/10") == len(set(names) & set(BIG_FIVE))
+        for name in set(names) - set(BIG_FIVE):
+            assert text.count(f"- {name.replace('_', ' ').capitalize()}: {EVERYTHING[name]}") == 1
+        assert ("**Background**" in text) == bool(set(names) - set(BIG_FIVE))
+        assert ("Openness" in text) == ("openness" in names or (one.explanation > 0 and bool(set(names) & set(BIG_FIVE))))
+
+
+def test_styles_as_people_write_them():
+    assert (style_of("published"), style_of("short")) == ("published", "short")
+    assert style_of("12321") == PersonaFormat(1, 2, 3, 2, 1)
+    assert render(ANNA, style=style_of("00020")) == PUBLISHED
+
+
+@pytest.mark.parametrize("text", ["levels", "", "0002", "000200", " 00020", "00020\n", "٠٠٠٢٠", "-0020", 20, None])
+def test_other_styles_are_refused_with_what_there_is(text):
+    with pytest.raises(BeholderError) as refused:
+        style_of(text)
+    assert str(refused.value) == (
+        f"there is no persona format {text!r}: choose published, short, or five digits such as 00020 "
+        "(header 0-2, traits 0-2, explanation 0-3, instruction 0-2, constraint 0-2)"
+    )
+    with pytest.raises(BeholderError, match="is no persona format: write five digits such as 00020"):
+        PersonaFormat.parse(text)
+
+
+def test_codes_of_genes_that_are_not_there():
+    with pytest.raises(BeholderError, match="persona format explanation = 4: there are 4, numbered from 0 to 3"):
+        style_of("00420")
+
+
+# the templates of PARA and LAPIS
+
+PARA = """\
+# Role Profile
+
+Your **Big Five Personality Traits** are:
+- Openness: 8/10
+- Conscientiousness: 5/10
+- Extraversion: 6/10
+- Agreeableness: 9/10
+- Neuroticism: 3/10
+
+Your **Background** is:
+- Age: 34
+- Gender: female
+- Education: college degree
+- Art experience: expert
+- Photography experience: proficient
+
+You are now fully immersed in the role of this person. Respond in first person, as if you are them - not an observer, but the person.
+
+Do not mention your personality traits directly."""
+LAPIS = """\
+# Role Profile
+
+Your **Background** is:
+- Age: 34
+- Gender: female
+- Nationality: Dutch
+- Education: college degree
+- Art interest: 7.5/10
+
+You are now fully immersed in the role of this person. Respond in first person, as if you are them - not an observer, but the person.
+
+Do not mention your personality traits directly."""
+EXTENDED = dataclasses.replace(ANNA, nationality="Dutch", art_experience="expert")
+
+
+def test_templates_take_their_fields_in_their_order():
+    assert render(EXTENDED, template="para") == PARA
+    assert render(EXTENDED, template="lapis") == LAPIS
+    assert fields_of("lapis") == ("age", "gender", "nationality", "education", "art_interest")
+    assert fields_of("para") == (*BIG_FIVE, "age", "gender", "education", "art_experience", "photography_experience")
+
+
+def test_templates_in_other_formats():
+    explained = render(EXTENDED, style=PersonaFormat(explanation=2), template="para").split("\n\n")
+    assert explained[2] == templates()["genes"]["explanation"][2] and explained[3].startswith("Your **Background**")
+    assert render(EXTENDED, style=PersonaFormat(explanation=2), template="lapis") == LAPIS  # nothing to explain
+    assert render(EXTENDED, style="short", template="lapis") == "age 34; female; Dutch; college degree; art interest 7.5/10"
+    assert render(EXTENDED, style=LevelFormat((("art_interest", (2, 4, 6, 7)),)), template="lapis").endswith("; very high art interest")
+
+
+def test_templates_without_some_fields():
+    without = render(reduced(EXTENDED, "D"), style=PersonaFormat(explanation=1), template="para")
+    assert without.startswith("# Role Profile\n\nYour **Background** is:\n- Age: 34") and "Openness" not in without
+    assert "Background" not in render(reduced(EXTENDED, "T"), template="para")
+    assert "- Nationality" not in render(ANNA, template="lapis")
+    for names in itertools.combinations(fields_of("para"), 3):
+        text = render(Profile(**{name: EVERYTHING[name] for name in names}), template="para")
+        assert "{" not in text and text.startswith("# Role Profile\n\nYour ") and text.count("\n- ") == 3
+
+
+@pytest.mark.parametrize("template", ["para", "lapis"])
+@pytest.mark.parametrize("profile", [Profile(), Profile(photography_interest=3, free={"shoe": 43}), Profile(free={"age": "about 30"})])
+def test_templates_of_which_nothing_is_known(profile, template):
+    assert render(profile, template=template) == "" == render(profile, style="short", template=template)
+
+
+def test_a_free_field_does_not_stand_for_a_known_one_in_a_template():
+    assert render(Profile(art_interest=6, free={"art_interest": "some"}), style="short", template="lapis") == "art interest 6/10"
+
+
+def test_unknown_templates_are_refused():
+    with pytest.raises(BeholderError, match="there is no persona template 'ava': choose one of para, lapis"):
+        render(ANNA, template="ava")
 
 
 # questions

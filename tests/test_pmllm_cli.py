@@ -108,6 +108,20 @@ def test_score_with_a_profile(folders, encoder, weights):
     assert [row["score"] for row in rows] != [row["score"] for row in nobody]
 
 
+def test_people_who_wait_are_told_what_for(tmp_path):
+    """A line about loading the language model, where somebody watches; programs that read standard error are not bothered with it."""
+    pty = pytest.importorskip("pty")
+    command = [sys.executable, "-c", "from beholder.cli import main; main()", "score", str(tmp_path), "--scorer", "pmllm", "--weights", str(tmp_path), "--json"]
+    watched, terminal = pty.openpty()
+    ran = subprocess.run(command, stdout=subprocess.PIPE, stderr=terminal, timeout=120, check=False)
+    os.close(terminal)
+    said = os.read(watched, 65536).decode()
+    os.close(watched)
+    assert ran.returncode == 2 and ran.stdout == b""
+    assert said.startswith("beholder: loading the language model ...") and "holds no pmllm weights" in said
+    assert "holds no pmllm weights" in one_sentence(beholder(*command[3:]).stderr)
+
+
 def test_the_same_in_python(folders, weights):
     profile = package.Profile(age=30, openness=4)
     with package.load("pmllm", weights=weights, encoder=f"{folders / 'clip'}[fit=pad]") as eye:

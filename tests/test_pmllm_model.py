@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
+from beholder.backbones.shared_prefix import Prefix
 from beholder.errors import BeholderError
 from beholder.scorers.pmllm.config import FusionConfig, from_dict
 from beholder.scorers.pmllm.model import PMLLM
-from beholder.scorers.pmllm.prefix import Prefix
 from tiny_llama import IMAGE_TOKENS, IMAGE_WIDTH, features, llama, pmllm
 
 VARIANTS = [

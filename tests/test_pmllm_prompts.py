@@ -1,17 +1,25 @@
 """What the language model of P-MLLM reads, and how a score is read from one forward pass."""
 
 import itertools
+import json
 import math
+from dataclasses import asdict
 
 import pytest
 import torch
 
 from beholder.errors import BeholderError
+from beholder.options import from_texts
 from beholder.personas import questions
+from beholder.personas.prompts import LevelFormat, PersonaFormat
 from beholder.personas.questions import Question, parse_integer, scoring
 from beholder.profile import Profile
-from beholder.scorers.pmllm.config import PromptConfig
+from beholder.scale import Scale
+from beholder.scorers.feature_scorer import SHIPPED
+from beholder.scorers.pmllm.config import PromptConfig, from_dict
+from beholder.scorers.pmllm.options import PMLLMOptions
 from beholder.scorers.pmllm.prompts import Prompter, ReadOut
+from beholder.scorers.pmllm.recipes import MINI
 from tiny_llama import HEADERS, SPECIAL, features, llama, pmllm, small_training, tokenizer
 
 SHORT = PromptConfig(persona="short", question="short", asked=None, low=0, high=10)
@@ -73,6 +81,39 @@ def test_profiles_become_the_style_of_the_config():
     assert made.prefix(Profile()) == made.prefix("")
     published = prompter(PromptConfig())
     assert "**Background**" in published.profile_text(profile)
+
+
+def test_any_genes_by_their_code():
+    config = PromptConfig(persona="02310")
+    assert config.style == PersonaFormat(0, 2, 3, 1, 0)
+    assert from_dict(PromptConfig, json.loads(json.dumps(asdict(config)))) == config
+    assert MINI.changed(persona="02310").prompt.style == config.style
+    text = prompter(config).profile_text(Profile(openness=8))
+    assert "| Openness | 8/10 |" in text and "Let your responses reflect your personality" in text
+
+
+@pytest.mark.parametrize("persona", ["long", "0231", 2310, None])
+def test_personas_that_there_are_not(persona):
+    with pytest.raises(BeholderError) as refused:
+        PromptConfig(persona=persona)
+    assert str(refused.value).startswith(f"persona = {persona!r}: there is no persona format {persona!r}: choose published, short, or five digits")
+    assert str(refused.value).endswith("; or levels (short, numbers as words)")
+
+
+def test_personas_in_brackets():
+    assert from_texts(PMLLMOptions, {"persona": "02310"}, of="x").training_recipe(gate="scalar", scale=Scale()).prompt.persona == "02310"
+    assert from_texts(PMLLMOptions, {"persona": "none"}, of="x").persona is None
+    for text, message in (("lewels", "no persona format 'lewels'"), ("02410", "explanation = 4: there are 4, numbered from 0 to 3")):
+        with pytest.raises(BeholderError, match=message):
+            from_texts(PMLLMOptions, {"persona": text}, of="x")
+
+
+@pytest.mark.parametrize("name", ["pmllm", "pmllm-s"])
+def test_prompts_of_the_shipped_weights(name):
+    kept = json.loads((SHIPPED / name / "config.json").read_text())["prompt"]
+    config = from_dict(PromptConfig, kept)
+    assert json.loads(json.dumps(asdict(config))) == kept
+    assert isinstance(config.style, LevelFormat) and config.style.cuts == config.cuts
 
 
 @pytest.mark.parametrize(

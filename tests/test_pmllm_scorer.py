@@ -103,6 +103,17 @@ def test_what_was_kept_gives_the_same_scores(llm, tmp_path, cls, changes):
     assert again.trained_on(IMAGES) == 0
 
 
+def test_a_profile_in_genes_of_ones_own(llm, tmp_path):
+    scorer = PMLLMScorer(features=Tokens(), options=options(llm, persona="02310", steps=2)).fit(ratings())
+    folder = scorer.save_pretrained(tmp_path)
+    assert json.loads((folder / "config.json").read_text())["prompt"]["persona"] == "02310"
+    again = PMLLMScorer.from_pretrained(folder, features=Tokens(), options=PMLLMOptions(dtype="float32"))
+    assert "| Openness | 8/10 |" in again.prompter.profile_text(PEOPLE[0])
+    mine, other = scorer.predict(IMAGES, RATERS[0]).score, again.predict(IMAGES, RATERS[0]).score
+    np.testing.assert_array_equal(other, mine)
+    assert not np.allclose(mine, scorer.predict(IMAGES, RATERS[2]).score)
+
+
 def test_only_what_was_trained_is_kept(fitted, kept, llm):
     tensors = load_file(kept / "model.safetensors")
     seen = tensors.pop("seen")

@@ -57,6 +57,17 @@ def test_wrong_values_are_named_with_the_allowed_ones(values, sentence):
     assert sentence in str(refused.value)
 
 
+def test_several_wrong_values_are_all_named(tmp_path):
+    path = tmp_path / "me.toml"
+    path.write_text('age = "old"\nopenness = 11\ngender = "female"\nart_experience = "guru"\n')
+    with pytest.raises(BeholderError) as refused:
+        Profile.from_toml(path)
+    assert str(refused.value) == (
+        f"profile {path}: age = 'old' is not an age: give years from 1 to 120, or a band such as \"25-34\"; "
+        "art_experience = 'guru' is not one of beginner, competent, proficient, expert; openness = 11 is not a number from 1 to 10"
+    )
+
+
 def test_spellings():
     profile = Profile.from_dict({"Art Experience": "Expert", "AGE": "25 to 34", "Photography-Interest": "7", "gender": " F ", "shoe": 43})
     assert profile == Profile(art_experience="expert", age="25-34", photography_interest=7, gender="f", free={"shoe": 43})

@@ -68,7 +68,7 @@ def _all_typed(given: Mapping[str, str], known: Mapping[str, Any], *, of: str) -
     """The texts as what `known` (name -> type) says they are."""
     for name in given:
         if name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
+            close = difflib.get_close_matches(name.lower(), known, n=1)
             hint = f"did you mean {close[0]}? " if close else ""
             raise BeholderError(f"{of} has no option {name!r}: {hint}Known are {', '.join(known)}")
     return {name: _typed(text, known[name], name=name) for name, text in given.items()}

@@ -33,7 +33,7 @@ class Profile:
         free: any other field, kept as it is (name -> text or number).
 
     Raises:
-        BeholderError: a value is of the wrong kind or out of range; the message names it and the allowed ones.
+        BeholderError: values are of the wrong kind or out of range; the message names all of them and what is allowed.
     """
 
     age: float | str | None = None
@@ -52,9 +52,15 @@ class Profile:
     free: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        wrong = []
         for spec in fields(self):
             if spec.name != "free":
-                object.__setattr__(self, spec.name, _validated(spec.name, getattr(self, spec.name)))
+                try:
+                    object.__setattr__(self, spec.name, _validated(spec.name, getattr(self, spec.name)))
+                except BeholderError as error:
+                    wrong.append(str(error))
+        if wrong:
+            raise BeholderError("; ".join(wrong))
         object.__setattr__(self, "free", {str(k): v for k, v in dict(self.free).items() if not _missing(v)})
 
     @property

@@ -204,6 +204,8 @@ def load_language_model(name: str | os.PathLike = DEFAULT_LANGUAGE_MODEL, *, dty
         BeholderError: not found, or not of the Llama architecture.
     """
     found = resolve(name)
+    if found.path.is_file() and found.path.suffix != ".gguf":
+        raise BeholderError(f"{name} is no language model: name an LLM in the layout of transformers, a GGUF file, or smollm2-135m-instruct")
     folder = unpacked(found.path) if found.path.is_file() else found.path
     try:
         import torch

@@ -14,7 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from beholder import __version__
-from beholder.cli import bench, data, doctor, explain, rank, raters, ratings, score, suggest, train
+from beholder.cli import bench, data, doctor, explain, personas, profile, rank, raters, ratings, score, suggest, train
 from beholder.cli.output import note
 from beholder.errors import BeholderError
 
@@ -82,6 +82,8 @@ app.add_typer(ratings.app, name="ratings")
 app.command("explain")(explain.explain)
 app.command("suggest")(suggest.suggest)
 app.add_typer(raters.app, name="raters")
+app.add_typer(profile.app, name="profile")
+app.add_typer(personas.app, name="personas")
 app.command("train")(train.train)
 app.command("bench")(bench.bench)
 app.add_typer(data.app, name="data")

@@ -34,6 +34,12 @@ def print_json(value: object) -> None:
     print(text)
 
 
+def note_wait(what: str) -> None:
+    """That something takes seconds to load: one line, for people who wait, hence only where a bar would be shown. Nothing if `what` is empty."""
+    if what and sys.stderr.isatty():
+        note(f"loading {what} ...")
+
+
 @contextlib.contextmanager
 def progress_bar(what: str) -> Iterator[Callable[..., None] | None]:
     """A bar on standard error while it is a terminal, else None. The callback takes (done, total[, what is being done])."""
@@ -47,6 +53,21 @@ def progress_bar(what: str) -> Iterator[Callable[..., None] | None]:
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total, step=what: bar.update(task, completed=done, total=total, description=step)
+
+
+def lines_of_progress(every: float = 60.0) -> Callable[[int, int, str], None]:
+    """Where standard error is a file: a line now and then (seconds between two), so that a long run can be followed."""
+    import time
+
+    last = time.monotonic()
+
+    def line(done: int, total: int, what: str) -> None:
+        nonlocal last
+        if time.monotonic() - last >= every:
+            last = time.monotonic()
+            note(f"{done}/{total} {what}")
+
+    return line
 
 
 def show_predictions(

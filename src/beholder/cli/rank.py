@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from beholder.cli import options
-from beholder.cli.output import note, on_terminal, progress_bar, show_predictions
+from beholder.cli.output import note, note_wait, on_terminal, progress_bar, show_predictions
 from beholder.cli.people import who
 
 if TYPE_CHECKING:
@@ -53,8 +53,9 @@ def predict(
 ) -> tuple[Rater, list[Prediction]]:
     """What rank and score have in common: the rater, and all predictions."""
     someone = who(rater=rater, profile=profile, ratings=ratings, scale=scale)
-    from beholder.scorers import load
+    from beholder.scorers import load, scorer_class
 
+    note_wait(scorer_class(scorer).slow_part)
     with load(scorer, weights=weights, encoder=encoder) as eye, progress_bar("looking at photographs") as progress:
         method = eye.rank if ranked else eye.score
         if progress and hasattr(eye.scorer, "progress"):  # asking a model takes longer than looking

@@ -1,13 +1,14 @@
 """A profile as the text of a system message: the published form with its five components, and a short one for small models.
 
-The components are those of P-MLLM (arXiv 2604.17233, appendix B). Its extended templates with background lines are shown only as figures; the lines here are
-our reading: between the traits and the instruction, one line per field.
+The components are those of P-MLLM (arXiv 2604.17233, appendix B). Its extended templates with background lines are shown only as figures (8 and 9); the lines here
+are our reading: between the traits and the instruction, one line per field.
 """
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -19,8 +20,11 @@ from beholder.profile import BIG_FIVE, Profile
 
 VARIANTS = ("none", "D", "T", "D+T")
 STYLES = ("published", "short")
+TEMPLATES = ("para", "lapis")
 LEVELS = ("very low", "low", "average", "high", "very high")
 _LETTERS = {trait[0].upper(): trait for trait in BIG_FIVE}
+_COMPONENTS = ("header", "traits", "explanation", "instruction", "constraint")  # in the order of the digits of a code
+_WORDS = ("header", "explanation", "instruction", "constraint")  # those that say nothing of the profile
 _BACKGROUND_TITLE = "Your **Background** is:"
 _OUT_OF_TEN = (*BIG_FIVE, "art_interest", "photography_interest")
 _BARE = ("gender", "education", "nationality")  # values that tell by themselves what they are
@@ -54,35 +58,77 @@ class PersonaFormat:
         """The text of a component as published, placeholders included."""
         return templates()["genes"][component][getattr(self, component)]
 
+    @property
+    def code(self) -> str:
+        """Five digits, the genes of header, traits, explanation, instruction and constraint: "00020" for the defaults."""
+        return "".join(str(getattr(self, component)) for component in _COMPONENTS)
 
-def render(profile: Profile, *, style: str | PersonaFormat | LevelFormat = "published") -> str:
+    @classmethod
+    def parse(cls, code: str) -> PersonaFormat:
+        """The format of a `code`.
+
+        Raises:
+            BeholderError: not five digits, or there is no such gene.
+        """
+        if not isinstance(code, str) or not re.fullmatch("[0-9]{5}", code):
+            raise BeholderError(f"{code!r} is no persona format: write {_digits()}")
+        return cls(*map(int, code))
+
+
+def all_formats() -> tuple[PersonaFormat, ...]:
+    """Every format there is (3 x 3 x 4 x 3 x 3 = 324), in order of their codes."""
+    return tuple(PersonaFormat(*genes) for genes in itertools.product(*(range(len(templates()["genes"][name])) for name in _COMPONENTS)))
+
+
+def style_of(text: str) -> str | PersonaFormat:
+    """What `render` takes as style, from what people write: "published", "short", or the code of a format.
+
+    Raises:
+        BeholderError: none of these, or there is no such gene.
+    """
+    if isinstance(text, str) and text in STYLES:
+        return text
+    if isinstance(text, str) and re.fullmatch("[0-9]{5}", text):
+        return PersonaFormat.parse(text)
+    raise BeholderError(f"there is no persona format {text!r}: choose {', '.join(STYLES)}, or {_digits()}")
+
+
+def render(profile: Profile, *, style: str | PersonaFormat | LevelFormat = "published", template: str | None = None) -> str:
     """The profile as text for the system message; "" if nothing is known.
 
     Args:
         style: "published" (header, traits, explanation, background, instruction, constraint; paragraphs), a `PersonaFormat` for other genes, "short"
             (one line of a few dozen tokens), or a `LevelFormat` (the same, numbers as words). Parts about missing fields are left out; free fields are written out in both, as text.
+        template: None: everything that is known. "para", "lapis": only the parts and fields that raters of that dataset have, in that order (P-MLLM, figures 8
+            and 9, in our reading; "lapis" has no traits, hence no explanation). Free fields are left out then.
 
     Raises:
-        BeholderError: there is no such style.
+        BeholderError: there is no such style or template.
     """
     chosen = PersonaFormat() if style == "published" else style
     if not isinstance(chosen, PersonaFormat | LevelFormat) and chosen != "short":
         raise BeholderError(f"there is no persona style {style!r}: choose one of {', '.join(STYLES)}")
-    if not profile:
+    parts, known = _laid_out(profile, template)
+    free = profile.free if template is None else {}
+    if not known:
         return ""
     if not isinstance(chosen, PersonaFormat):
         levels = chosen if isinstance(chosen, LevelFormat) else LevelFormat()
-        return "; ".join(_short(name, value, free=name in profile.free, word=levels.word(name, value)) for name, value in profile.known().items())
-    traits = _traits(chosen.gene("traits"), profile)
-    parts = [
-        chosen.gene("header"),
-        traits,
-        chosen.gene("explanation") if traits else "",
-        _background(profile),
-        chosen.gene("instruction"),
-        chosen.gene("constraint"),
-    ]
-    return "\n\n".join(part for part in parts if part)
+        return "; ".join(_short(name, value, free=name in free, word=levels.word(name, value)) for name, value in known.items())
+    traits = _traits(chosen.gene("traits"), profile) if "traits" in parts else ""
+    texts = {name: chosen.gene(name) for name in _COMPONENTS} | {"traits": traits, "background": _background(known, free=free)}
+    if not traits:
+        texts["explanation"] = ""
+    return "\n\n".join(texts[part] for part in parts if texts[part])
+
+
+def fields_of(template: str) -> tuple[str, ...]:
+    """The fields of a profile that a template has a place for, in its order.
+
+    Raises:
+        BeholderError: there is no such template.
+    """
+    return tuple(field for part in _parts_of(template) for field in (BIG_FIVE if part == "traits" else (part,)) if part not in _WORDS)
 
 
 @dataclass(frozen=True)
@@ -163,8 +209,30 @@ def _sentence(text: str, unknown: list[str]) -> str:
     return f"{head}are: {'; '.join(items)}."
 
 
-def _background(profile: Profile) -> str:
-    lines = [f"- {_line(name, value, free=name in profile.free)}" for name, value in profile.known().items() if name not in BIG_FIVE]
+def _digits() -> str:
+    """How a code is written, for messages."""
+    ends = ", ".join(f"{name} 0-{len(templates()['genes'][name]) - 1}" for name in _COMPONENTS)
+    return f"five digits such as {PersonaFormat().code} ({ends})"
+
+
+def _parts_of(template: str) -> tuple[str, ...]:
+    """Components and fields of a template in their order, from templates.json."""
+    if template not in TEMPLATES:
+        raise BeholderError(f"there is no persona template {template!r}: choose one of {', '.join(TEMPLATES)}")
+    return tuple(templates()["extended"][template])
+
+
+def _laid_out(profile: Profile, template: str | None) -> tuple[tuple[str, ...], dict[str, Any]]:
+    """(the parts of the text in order, all fields of the background as one part; the known fields to be written, in order)."""
+    if template is None:
+        return ("header", "traits", "explanation", "background", "instruction", "constraint"), profile.known()
+    parts = (part if part in _COMPONENTS else "background" for part in _parts_of(template))
+    known = {name: value for name in fields_of(template) if (value := getattr(profile, name)) is not None}
+    return tuple(dict.fromkeys(parts)), known
+
+
+def _background(known: Mapping[str, Any], *, free: Mapping[str, Any]) -> str:
+    lines = [f"- {_line(name, value, free=name in free)}" for name, value in known.items() if name not in BIG_FIVE]
     return "\n".join([_BACKGROUND_TITLE, *lines]) if lines else ""
 
 

@@ -37,12 +37,14 @@ class Scorer(ABC):
         version: changes whenever the same input may give another score.
         uses_ratings, uses_profile: whether those of the rater change the answer.
         self_contained: whether it works with nothing but what the package brings; else its options must name a model.
+        slow_part: what takes seconds to load before the first image is looked at, so that people who wait can be told; "" if nothing does.
     """
 
     name: ClassVar[str]
     uses_ratings: ClassVar[bool] = True
     uses_profile: ClassVar[bool] = False
     self_contained: ClassVar[bool] = True
+    slow_part: ClassVar[str] = ""
     version: str = "0"
 
     @abstractmethod

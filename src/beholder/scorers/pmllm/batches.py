@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from beholder.backbones.shared_prefix import Prefix
 from beholder.errors import BeholderError
 from beholder.personas.questions import Question
 from beholder.scorers.pmllm.example_table import NO_INTEGER, Examples
 from beholder.scorers.pmllm.model import PMLLM
-from beholder.scorers.pmllm.prefix import Prefix
 from beholder.scorers.pmllm.prompts import Prompter
 
 PREFIX_BYTES = 4 << 30

@@ -7,7 +7,9 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from beholder.errors import BeholderError
-from beholder.personas.prompts import LevelFormat
+from beholder.personas.prompts import LevelFormat, PersonaFormat, style_of
+
+LEVELS = "levels"
 
 
 @dataclass(frozen=True)
@@ -56,16 +58,20 @@ class PromptConfig:
     Args:
         layout: "chat": profile = system message, question = user's turn, answer = assistant's. "plain": one line about the viewer, and
             one to be completed, for small models.
-        persona: how a profile becomes text: "published" (the paper's components), "short", or "levels" (short, numbers as words).
+        persona: how a profile becomes text: "published" (the paper's components), five digits for other genes of them (see `PersonaFormat.code`), "short",
+            or "levels" (short, numbers as words).
         question: family of the questions that are trained: "published", "short" or "brief" (see `personas.questions`).
         asked: family of the question that is asked for a score; None for the trained one. The paper trains with an image tag in the
             question and asks without ("evaluation").
         low, high: ends of the integers of the short and the brief question; the published ones have 0 to 10.
         cuts: limits of the words of "levels", from the training profiles.
+
+    Raises:
+        BeholderError: there is no such persona, or the ends do not make a scale.
     """
 
     layout: Literal["chat", "plain"] = "chat"
-    persona: Literal["published", "short", "levels"] = "published"
+    persona: str = "published"
     question: Literal["published", "short", "brief"] = "published"
     asked: Literal["published", "evaluation", "short", "brief"] | None = "evaluation"
     low: int = 0
@@ -74,13 +80,28 @@ class PromptConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "cuts", tuple((str(name), tuple(limits)) for name, limits in self.cuts))
+        persona_style(self.persona)
         if not 0 <= self.low < self.high <= 19:
             raise BeholderError(f"scores from {self.low} to {self.high} cannot be asked for: the ends must be ascending, from 0 to 19")
 
     @property
-    def style(self) -> str | LevelFormat:
+    def style(self) -> str | PersonaFormat | LevelFormat:
         """For `personas.prompts.render`."""
-        return LevelFormat(self.cuts) if self.persona == "levels" else self.persona
+        return persona_style(self.persona, cuts=self.cuts)
+
+
+def persona_style(persona: str, *, cuts: tuple[tuple[str, tuple[float, ...]], ...] = ()) -> str | PersonaFormat | LevelFormat:
+    """What `personas.prompts.render` takes as style, from the text of an option.
+
+    Raises:
+        BeholderError: there is no such persona.
+    """
+    if persona == LEVELS:
+        return LevelFormat(cuts)
+    try:
+        return style_of(persona)
+    except BeholderError as error:
+        raise BeholderError(f"persona = {persona!r}: {error}; or {LEVELS} (short, numbers as words)") from None
 
 
 def from_dict(cls: type, values: Mapping[str, Any]) -> Any:

@@ -126,17 +126,26 @@ def fit_model(
 def held_out(dataset: Dataset, *, share: float, seed: int) -> tuple[Dataset, Dataset]:
     """(ratings to learn from, ratings to measure errors on): some raters and some image groups are kept aside, and meet only there.
 
-    Where that leaves too few, errors are measured on what is learned from: the intervals are then somewhat too narrow.
+    Raters are taken at equal steps along the spread of their ratings, groups along their mean rating, so that the few kept aside are like the rest.
+    Where that leaves too few ratings, errors are measured on what is learned from: the intervals are then somewhat too narrow.
     """
     random = np.random.default_rng([seed, 8])
-    groups = np.unique(np.array([dataset.groups[i] for i in dataset.used_images], dtype=str))
-    raters = random.permutation(dataset.used_raters)[: round(share * len(dataset.used_raters))]
-    aside = set(random.permutation(groups)[: round(share * len(groups))].tolist())
-    other_rater = np.isin(dataset.rating_rater, raters)
-    other_group = np.array([group in aside for group in dataset.groups], dtype=bool)[dataset.rating_image]
+    score, rater = dataset.rating_score, dataset.rating_rater
+    _, group = np.unique(np.array(dataset.groups, dtype=str)[dataset.rating_image], return_inverse=True)
+    means = np.bincount(group, score) / np.bincount(group)
+    groups = _evenly(means, share=share, random=random)
+    raters = dataset.used_raters
+    spreads = np.array([score[rater == one].std() for one in raters])
+    other_rater, other_group = np.isin(rater, raters[_evenly(spreads, share=share, random=random)]), np.isin(group, groups)
     if (other_rater & other_group).sum() < ENOUGH:
         return dataset, dataset
     return dataset.rows(~other_rater & ~other_group), dataset.rows(other_rater & other_group)
+
+
+def _evenly(values: np.ndarray, *, share: float, random: np.random.Generator) -> np.ndarray:
+    """Positions of a share of the values, at equal steps of their order from a random start."""
+    n = round(share * len(values))
+    return np.argsort(values, kind="stable")[((np.arange(n) + random.random()) * len(values) / max(n, 1)).astype(int)]
 
 
 def half_width(ratings: Dataset, *, model: PMLLM, prompter: Prompter, scorer: PMLLMScorer) -> float:

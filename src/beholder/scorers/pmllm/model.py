@@ -17,10 +17,10 @@ import torch
 from torch import nn
 
 from beholder.backbones.language_model import LanguageModel
+from beholder.backbones.shared_prefix import Prefix, SharedPrefixModel
 from beholder.errors import BeholderError
 from beholder.scorers.pmllm.config import FusionConfig
 from beholder.scorers.pmllm.fusion import Projector, SelectiveFusion
-from beholder.scorers.pmllm.prefix import NAME, Prefix, register
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class PMLLM(nn.Module):
         model = language_model.model
         if config.layers > len(model.model.layers):
             raise BeholderError(f"{language_model.name} has {len(model.model.layers)} blocks, {config.layers} cannot be fused: choose fewer layers")
-        self._language = (language_model,)  # in a tuple, so that it is no submodule
+        self._shared = SharedPrefixModel(language_model)  # no submodule: nothing of it is trained
         self.config, self.image_width = config, image_width
         width = model.config.hidden_size
         self.projector = Projector(image_width, hidden=config.projector_width or width, width=width)
@@ -79,8 +79,6 @@ class PMLLM(nn.Module):
         )
         self.float().to(language_model.device)
         self._state = threading.local()
-        register()
-        model.set_attn_implementation(NAME)
         self._hooks = []
         for fusion, block in zip(self.fusion, model.model.layers, strict=False):
             self._hooks.append(block.register_forward_pre_hook(self._keep_raw, with_kwargs=True))
@@ -96,12 +94,12 @@ class PMLLM(nn.Module):
 
     @property
     def language_model(self) -> LanguageModel:
-        return self._language[0]
+        return self._shared.language_model
 
     @property
     def language(self) -> nn.Module:
         """The frozen transformers model."""
-        return self._language[0].model
+        return self._shared.language_model.model
 
     # --- images and profiles, each computed once
 
@@ -111,19 +109,9 @@ class PMLLM(nn.Module):
         pairs = [fusion.keys_values(embeddings) for fusion in self.fusion]
         return ImageTokens(tuple(k for k, _ in pairs), tuple(v for _, v in pairs))
 
-    @torch.no_grad()
-    def prefixes(self, texts: list[list[int]]) -> Prefix:
+    def prefixes(self, texts: list[list[int]], *, after: Prefix | None = None) -> Prefix:
         """Token ids of profile texts -> their keys and values in all blocks. Never depends on an image or on trained weights."""
-        lengths = torch.tensor([len(ids) for ids in texts])
-        longest = max(1, int(lengths.max()))  # nobody is known and fusion begins with the user's header: nothing stands before it
-        tokens = torch.full((len(texts), longest), self.language_model.padding, dtype=torch.long)
-        for row, ids in enumerate(texts):
-            tokens[row, : len(ids)] = torch.tensor(ids)
-        cache = self.language.model(input_ids=tokens.to(self.language_model.device), use_cache=True).past_key_values
-        layers = cache.layers
-        return Prefix(
-            tuple(layer.keys for layer in layers), tuple(layer.values for layer in layers), lengths.to(self.language_model.device)
-        )
+        return self._shared.prefixes(texts, after=after)
 
     # --- forward passes
 
@@ -141,10 +129,8 @@ class PMLLM(nn.Module):
         Returns:
             [n, s, D] after the final normalisation; `logits` makes scores of tokens of them.
         """
-        starts = prefix.lengths.repeat_interleave(len(tokens) // len(prefix))
-        positions = starts[:, None] + torch.arange(tokens.shape[1], device=tokens.device)
         with self.seeing(images, mask=mask):
-            return self.language.model(input_ids=tokens, position_ids=positions, use_cache=False, prefix=prefix).last_hidden_state
+            return self._shared.after_prefix(tokens, prefix=prefix)
 
     def forward(
         self, tokens: torch.Tensor, *, images: ImageTokens | None, mask: torch.Tensor, attention_mask: torch.Tensor | None = None
@@ -200,12 +186,8 @@ class PMLLM(nn.Module):
         return found.to(torch.promote_types(found.dtype, torch.float32)).view(*hidden.shape[:-1], -1)
 
     def logits_of(self, hidden: torch.Tensor, tokens: list[int]) -> torch.Tensor:
-        """As `logits`, of some tokens only, [..., m], and not rounded to the type of the model.
-
-        Logits of 20 are 0.125 apart in bfloat16: more than what a profile changes, so expected scores must not be read from rounded ones.
-        """
-        exact = torch.promote_types(hidden.dtype, torch.float32)
-        return nn.functional.linear(hidden.to(exact), self.language.lm_head.weight[tokens].to(exact))
+        """As `logits`, of some tokens only, [..., m], and not rounded to the type of the model."""
+        return self._shared.logits_of(hidden, tokens)
 
     # --- the hooks
 

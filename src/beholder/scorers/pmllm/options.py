@@ -8,6 +8,7 @@ from typing import Literal
 from beholder.backbones.weights import EMBEDDED
 from beholder.personas import questions
 from beholder.scale import Scale
+from beholder.scorers.pmllm.config import persona_style
 from beholder.scorers.pmllm.recipes import RECIPES, Recipe
 
 
@@ -46,7 +47,7 @@ class PMLLMOptions:
     mask_from: Literal["content", "header"] | None = None
     projector_width: int | None = None
     layout: Literal["chat", "plain"] | None = None
-    persona: Literal["published", "short", "levels"] | None = None
+    persona: str | None = None
     question: Literal["published", "short", "brief"] | None = None
     asked: Literal["published", "evaluation", "short", "brief"] | None = None
     batch_size: int | None = None
@@ -77,6 +78,10 @@ class PMLLMOptions:
     subjective_images: int | None = None
     caption_share: float | None = None
     holdout: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.persona is not None:
+            persona_style(self.persona)  # refused here too: not every use goes on to a training
 
     def training_recipe(self, *, gate: str, scale: Scale) -> Recipe:
         """The recipe of a training on ratings of `scale`, with everything that was given changed."""

@@ -97,7 +97,7 @@ class Recipe:
     subjective_images: int = 10
     caption_share: float = 0.1
     captions: tuple[str, ...] = ("column", "stand-in")
-    holdout: float = 0.05
+    holdout: float = 0.1
 
     def __post_init__(self) -> None:
         if not 0 <= self.holdout < 1:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
@@ -23,6 +23,9 @@ from beholder.scorers.pmllm import config as configs
 from beholder.scorers.pmllm.card import model_card
 from beholder.scorers.pmllm.options import PMLLMOptions
 from beholder.scorers.pmllm.recipes import Recipe
+
+if TYPE_CHECKING:
+    from beholder.scorers.pmllm.model import PMLLM
 
 Progress = Callable[[int, int, str], None]
 CHUNK = 512  # images whose features are in memory at once
@@ -47,6 +50,7 @@ class PMLLMScorer(FeatureScorer):
     uses_ratings = False
     uses_profile = True
     token_scorer = True
+    slow_part = "the language model"
     feature_layers = ("map@half",)
     Options = PMLLMOptions
 
@@ -67,6 +71,16 @@ class PMLLMScorer(FeatureScorer):
     @property
     def version(self) -> str:
         return f"{__version__}+{self.trained.get('id', 'untrained')}{'' if self.options.read == 'expected' else '-integer'}"
+
+    @property
+    def model(self) -> PMLLM:
+        """Language model, projector and fusion modules.
+
+        Raises:
+            BeholderError: nothing was learned or loaded yet.
+        """
+        self._ready()
+        return self._model
 
     # --- learning
 

@@ -1,0 +1,234 @@
+"""What a respondent answered to an inventory as whom, kept in one SQLite file: a search that was killed goes on where it was."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import sqlite3
+import threading
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from beholder import wal
+from beholder.paths import cache_dir
+
+if TYPE_CHECKING:
+    from beholder.personas.inventory import Inventory
+
+FILE = "answers.sqlite"
+BUSY_SECONDS = 30.0
+CHUNK = 10  # personas asked at once, and lost at most if the process is killed
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS answers (respondent TEXT NOT NULL, inventory TEXT NOT NULL, persona TEXT NOT NULL, answers TEXT NOT NULL,
+    PRIMARY KEY (respondent, inventory, persona)) WITHOUT ROWID
+"""
+Progress = Callable[[int, int], None]  # answers given, of how many
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What a respondent did since it was made.
+
+    Args:
+        asked: answers asked for, the second times not counted.
+        retried: asked once more, after a refusal or an answer off the scale.
+        refused: answers, first or second, that were refusals.
+        missing: without an answer after all; nan in the result.
+    """
+
+    asked: int = 0
+    retried: int = 0
+    refused: int = 0
+    missing: int = 0
+
+    def __str__(self) -> str:
+        text = f"{self.asked} answers asked for"
+        text += f", {self.retried} asked once more" if self.retried else ""
+        text += f", {self.refused} refused" if self.refused else ""
+        return text + (f", {self.missing} missing" if self.missing else "")
+
+
+class Respondent(Protocol):
+    """Somebody, or something, that answers the items of an inventory as a given persona.
+
+    Attributes:
+        name: as given by the user.
+        version: changes whenever an answer might (weights, prompts, mode).
+        unit: what its progress counts, "item answers".
+        counts: what it did since it was made.
+    """
+
+    name: str
+    version: str
+    unit: str
+    counts: Counts
+
+    def answers(self, personas: Sequence[str], inventory: Inventory, *, progress: Progress | None = None) -> np.ndarray:
+        """Persona texts ("" = nobody) -> agreement with each statement as worded, [n_personas, n_items], 1 to 5, nan = missing."""
+        ...
+
+
+class LedgerWarning(UserWarning):
+    """Answers cannot be kept; those given are right all the same."""
+
+
+class Ledger:
+    """(respondent version, inventory key, persona text) -> answers. Of the persona only a hash is kept.
+
+    `keep` is one transaction, on disk when it returns. Any number of threads and processes may use it at once. If the file cannot be read or
+    written, it says so once and goes on in memory.
+
+    Args:
+        folder: made if missing. `cache_dir("personas")` if not given.
+    """
+
+    def __init__(self, folder: str | os.PathLike | None = None) -> None:
+        self.file = (Path(folder) if folder is not None else cache_dir("personas")) / FILE
+        self._lock = threading.Lock()
+        self._db = self._open()
+
+    def __del__(self) -> None:
+        with contextlib.suppress(AttributeError, sqlite3.Error):  # the former if opening it failed
+            self._db.close()
+
+    def known(self, version: str, inventory: Inventory, personas: Sequence[str]) -> dict[str, np.ndarray]:
+        """Persona text -> answers [n_items], nan = missing; of those personas that are known."""
+        texts = {_hash(text): text for text in personas}
+        sql = (
+            "SELECT a.persona, a.answers FROM json_each(?) AS asked "
+            "CROSS JOIN answers AS a ON a.respondent = ? AND a.inventory = ? AND a.persona = asked.value"
+        )
+        with self._lock:
+            try:
+                rows = self._db.execute(sql, (json.dumps(sorted(texts)), version, inventory.key)).fetchall()
+            except sqlite3.Error as error:
+                self._memory_only(error)
+                rows = []
+        found = {texts[key]: np.array(json.loads(text), dtype=float) for key, text in rows}  # null becomes nan
+        return {text: values for text, values in found.items() if values.shape == (len(inventory.items),)}
+
+    def keep(self, version: str, inventory: Inventory, answers: Mapping[str, np.ndarray]) -> None:
+        """Keep answers [n_items] of some personas, all or none of them."""
+        rows = [(version, inventory.key, _hash(text), _json(values)) for text, values in answers.items()]
+        with self._lock:
+            try:
+                self._write(rows)
+            except sqlite3.Error as error:
+                self._memory_only(error)
+                self._write(rows)
+
+    def _write(self, rows: list[tuple]) -> None:
+        with self._db:
+            self._db.executemany("INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?)", rows)
+
+    def _open(self) -> sqlite3.Connection:
+        try:
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+            return _connect(self.file)
+        except sqlite3.OperationalError as error:  # locked, read-only, disk full
+            return self._in_memory(error)
+        except sqlite3.DatabaseError as error:  # not a database: of no use to anybody, but let the user look at it
+            with contextlib.suppress(OSError):
+                os.replace(self.file, self.file.with_suffix(".damaged"))
+                for rest in ("-wal", "-shm"):
+                    self.file.with_name(FILE + rest).unlink(missing_ok=True)
+            try:
+                connection = _connect(self.file)
+            except sqlite3.Error as again:
+                return self._in_memory(again)
+            self._warn(f"the answers kept in {self.file} are damaged ({error}): it is begun anew, the old file has the ending .damaged")
+            return connection
+        except OSError as error:
+            return self._in_memory(error)
+
+    def _memory_only(self, error: Exception) -> None:
+        with contextlib.suppress(sqlite3.Error):
+            self._db.close()
+        self._db = self._in_memory(error)
+
+    def _in_memory(self, error: Exception) -> sqlite3.Connection:
+        reason = getattr(error, "strerror", None) or error
+        self._warn(f"answers cannot be kept in {self.file} ({reason}): they are forgotten when this ends; set BEHOLDER_CACHE to another folder")
+        return _connect(":memory:")
+
+    def _warn(self, text: str) -> None:
+        warnings.warn(text, LedgerWarning, stacklevel=4)
+
+
+def answered(
+    respondent: Respondent,
+    inventory: Inventory,
+    personas: Sequence[str],
+    *,
+    ledger: Ledger,
+    chunk: int | None = None,
+    progress: Progress | None = None,
+) -> np.ndarray:
+    """Answers of every persona, [n_personas, n_items], 1 to 5, nan = missing. Only what the ledger does not know is asked, each persona once.
+
+    Each chunk is kept before the next is asked: a process killed in between loses at most one chunk.
+
+    Args:
+        personas: texts for the system message; "" = nobody.
+        chunk: personas asked at once; what the respondent says is good for it (`together`), else 10.
+        progress: called with (answers given, of how many), those known before included.
+
+    Raises:
+        ValueError: the respondent gave an array of another shape, or an answer outside 1 to 5.
+    """
+    n_items = len(inventory.items)
+    found = ledger.known(respondent.version, inventory, personas)
+    missing = [text for text in dict.fromkeys(personas) if text not in found]
+    total = (len(found) + len(missing)) * n_items
+    if progress:
+        progress(len(found) * n_items, total)
+    chunk = chunk or getattr(respondent, "together", CHUNK)
+    for start in range(0, len(missing), chunk):
+        texts = missing[start : start + chunk]
+        before = len(found) * n_items
+        inner = _part(progress, before=before, n=len(texts) * n_items, total=total) if progress else None
+        answers = np.asarray(respondent.answers(texts, inventory, progress=inner), dtype=float)
+        if answers.shape != (len(texts), n_items) or np.any((answers < 1) | (answers > 5)):
+            raise ValueError(f"{respondent.name}: answers must be {len(texts)} x {n_items} numbers from 1 to 5 or nan, these are {answers.shape}")
+        new = dict(zip(texts, answers, strict=True))
+        ledger.keep(respondent.version, inventory, new)
+        found |= new
+        if progress:
+            progress(len(found) * n_items, total)
+    return np.stack([found[text] for text in personas]) if len(personas) else np.zeros((0, n_items))
+
+
+def _part(progress: Progress, *, before: int, n: int, total: int) -> Progress:
+    """Progress within a chunk as progress of the whole."""
+
+    def report(done: int, of: int) -> None:
+        progress(before + (n * done) // max(of, 1), total)
+
+    return report
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", errors="surrogatepass")).hexdigest()
+
+
+def _json(values: np.ndarray) -> str:
+    return json.dumps([None if np.isnan(value) else float(value) for value in values])
+
+
+def _connect(file: Path | str) -> sqlite3.Connection:
+    connection = wal.connect(file, timeout=BUSY_SECONDS, check_same_thread=False)
+    try:
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute(SCHEMA)
+        connection.execute("SELECT COUNT(*) FROM (SELECT 1 FROM answers LIMIT 1)").fetchone()  # reads a page of it: damage shows now
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection
