@@ -339,3 +339,12 @@ def test_every_prefix_comes_once_and_is_as_if_alone(tokens, kept, worth):
     assert sorted(seen) == list(range(41))
     if worth < 10:
         assert sum(computed) < sum(map(len, texts)) or tokens == 64
+
+
+def test_the_embedded_language_model_answers():
+    from beholder.backbones.language_model import load_language_model
+
+    outgoing, withdrawn = (render(Profile(extraversion=score), style="short") for score in (9, 2))
+    found = ClosedForm(load_language_model()).answers([outgoing, withdrawn], Inventory("few", ITEMS.items[:3]))
+    print(f"extraversion 9 {found[0].round(2)}, 2 {found[1].round(2)}")  # so small a model hardly follows a persona: no direction is asserted
+    assert ((found > 1) & (found < 5)).all() and (found[0] != found[1]).any() and np.ptp(found, axis=1).min() > 0
