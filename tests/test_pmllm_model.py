@@ -389,6 +389,21 @@ def test_after_prefix_in_lower_precision(dtype, bound):
     assert off < bound and mean < bound / 5
 
 
+@pytest.mark.parametrize("double", [True, False], ids=["float64", "float32"])
+def test_attention_in_two_parts_is_attention_in_one(double):
+    """Without gradient the profile and the tokens are attended to apart; also where profiles are padded, or there is none."""
+    model = pmllm(double=double)
+    tokens, images = torch.tensor(conversation(*[6] * 6, seed=1)), images_of(model, 6)
+    for lengths in ((14,), (5, 17, 9), (1, 30), (0, 9)):
+        prefix = model.prefixes(conversation(*lengths))
+        with torch.no_grad():
+            apart = model.after_prefix(tokens, prefix=prefix, images=images)
+        together = model.after_prefix(tokens, prefix=prefix, images=images)
+        assert together.requires_grad and not apart.requires_grad
+        assert torch.isfinite(apart).all()
+        assert torch.allclose(apart, together, rtol=0, atol=1e-9 if double else 1e-4)
+
+
 def test_one_row_many_rows_and_shuffled_rows_agree():
     texts, suffixes = conversation(14, 8, 11), conversation(*[6] * 12, seed=1)
     for double, tolerance in ((False, 2e-5), (True, 1e-12)):
