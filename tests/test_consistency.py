@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import re
 import zlib
 from dataclasses import replace
@@ -192,6 +193,8 @@ def test_files_hold_every_score(profiles, ledger, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(BeholderError, match="--out"):
         report.write(found, tmp_path / "file")
+    report.write(replace(found, setting=(f"images of {os.fsdecode(bytes([0xE9]))}",)), tmp_path / "odd")
+    assert b"images of \xe9" in (tmp_path / "odd" / "report.md").read_bytes()
 
 
 def test_what_cannot_be_compared_is_refused(profiles, ledger):

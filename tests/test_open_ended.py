@@ -185,6 +185,14 @@ def test_a_rating_that_is_none_is_asked_once_more(bad):
     assert respondent.counts == Counts(asked=2, retried=2, refused=2 if bad == SORRY else 0)
 
 
+@pytest.mark.parametrize("said", ["Rating: 2\nThe person can't help others.", "2. This person is not able to engage with others.", "2/5\nThey won't judge."])
+def test_what_a_rater_says_of_the_person_after_the_rating_is_no_refusal(said):
+    with serving(lambda request, _: said if to_rater(request) else "I dance.") as server:
+        respondent = opened(server)
+        assert respondent.answers(["x"], TWO).tolist() == [[2.0, 2.0]]
+    assert respondent.counts == Counts(asked=2)
+
+
 def test_a_rating_that_is_none_twice_is_missing():
     with serving(lambda request, _: "7" if to_rater(request) else "I dance.") as server:
         respondent = opened(server)
@@ -200,10 +208,11 @@ def test_a_rating_that_is_none_twice_is_missing():
         ("4", 4), ("4.", 4), ("**4**", 4), ("4.5", 4.5), ("3,5", 3.5), ("4/5", 4), ("4 out of 5", 4), ("2 (out of 5)", 2), ("Rating: 4", 4), ("**Rating:** 4/5", 4),
         ("Rating:\n\n2", 2), ("Four.", 4), ("Very inaccurate", 1), ("5 = very accurate", 5), ("Very accurate (5)", 5), ("I would give a 3.", 3),
         ("On a scale of 1 to 5: 2", 2), ("2, on a scale from 1 (very inaccurate) to 5 (very accurate)", 2), ("4\n\nThe person gives 2 reasons.", 4),
+        ("1 = very inaccurate", 1), ("1. Very inaccurate.", 1), ("Rating: 4 - a warm person", 4),
         ("Rating: <4>", 4), ("1.5", 1.5), ("**1**", 1), ("**1.**", 1), ("1)", 1), ("1 out of 5", 1),
         ("Both 2 and 3 would do; my rating is 3", 3), ("The person names 12 friends.\n5", 5),
         ("", None), ("0", None), ("6", None), ("7/5", None), ("-3", None), ("5.5", None), ("4/10", None), ("Rating: 4/10", None), ("Rating: 4.5/10", None), ("80%", None), ("10", None),
-        ("3 or 4", None), ("4-5", None), ("1. The person", None), ("1. Very inaccurate\n2. Moderately inaccurate\n3", None), ("1 = very inaccurate, 2 = mod", None), ("1: very", None), ("**1.** Very", None), ("from 1 to 5", None), ("five people were there", None),
+        ("3 or 4", None), ("4-5", None), ("1. The person", None), ("1. Very inaccurate\n2. Moderately inaccurate\n3", None), ("1 = very inaccurate, 2 = mod", None), ("1: very", None), ("1. Very accurate", None), ("Rating: 3-4", None), ("Rating: 3 or 4", None), ("**1.** Very", None), ("from 1 to 5", None), ("five people were there", None),
         ("accurate", None), ("Rating: high", None), ("2024", None), ("1 to 5", None), ("x4", None),
     ],
 )  # fmt: skip
@@ -297,12 +306,15 @@ answered(open_respondent(sys.argv[1], mode="open", concurrency=1), load_inventor
         assert (answered(respondent, load_inventory(), ["c"], ledger=Ledger()) == 3).all() and len(server.requests) == before
 
 
-def test_the_version_tells_models_and_ways_apart():
+def test_the_version_tells_models_and_ways_apart(monkeypatch):
     with serving(lambda request, _: "3") as server:
         one, other = open_chat_model(server.name("a")), open_chat_model(server.name("b"))
         made = [OpenEnded(one, one), OpenEnded(one, other), OpenEnded(other, one), OpenEnded(one, one, answer_tokens=9), ClosedChat(one), ClosedChat(other)]
-        assert len({respondent.version for respondent in made}) == len(made)
+        versions = {respondent.version for respondent in made}
+        assert len(versions) == len(made)
         assert OpenEnded(one, one).version == OpenEnded(one, one).version
+        monkeypatch.setattr(open_ended, "_READING", 1)
+        assert {OpenEnded(one, one).version, ClosedChat(one).version}.isdisjoint(versions)
 
 
 # by name

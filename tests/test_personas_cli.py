@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import os
 import subprocess
 import sys
 
@@ -28,8 +29,9 @@ def planted(monkeypatch):
 
     made = Made()
 
-    def open_respondent(model, *, mode="closed", rater=None, balanced=False):
+    def open_respondent(model, *, mode="closed", rater=None, balanced=False, rating_tokens: int | None = None):
         made.append(Planted(**made.options))
+        made.named = (model, rating_tokens)
         return made[-1]
 
     monkeypatch.setattr(respondents, "open_respondent", open_respondent)
@@ -79,6 +81,16 @@ def test_searching_says_how_far_it_is_from_the_optimum_once_that_is_known(plante
     assert "best format" in text and "/10" in text  # the format in full
 
 
+@pytest.mark.parametrize(
+    ("name", "taken"), [("http://host/v1#m[rating_tokens=512]", ("http://host/v1#m", 512)), ("http://[::1]:80/v1#m", ("http://[::1]:80/v1#m", None))]
+)
+def test_options_of_the_model_in_brackets(planted, name, taken):
+    done("exhaustive", "--formats", "00000", "--targets", 2, "--model", name)
+    assert planted.named == taken
+    refused = beholder("personas", "exhaustive", "--model", "http://host/v1#m[ratting_tokens=9]")
+    assert refused.exit_code == 2 and "did you mean rating_tokens?" in one_sentence(refused.stderr)
+
+
 def test_json_of_exhaustive(planted):
     found = json.loads(done("exhaustive", "--formats", f"00000,{BEST}", "--targets", 3, "--json").stdout)
     assert [one["code"] for one in found["formats"]] == [BEST, "00000"] and "effects" not in found
@@ -121,6 +133,7 @@ def test_targets_from_a_file(planted, tmp_path):
         (["exhaustive", "--formats", ","], "names no format"),
         (["exhaustive", "--targets", "0"], "at least 1"),
         (["exhaustive", "--targets", "nowhere.csv"], "cannot be read"),
+        (["exhaustive", "--targets=--3"], "cannot be read"),
         (["exhaustive", "--inventory", "bfi"], "no inventory 'bfi'"),
         (["search", "--seeds", "0,0"], "different whole numbers"),
         (["search", "--seeds", "x"], "different whole numbers"),
@@ -137,6 +150,14 @@ def test_an_unusable_place_is_refused_before_anything_is_asked(planted, tmp_path
     (tmp_path / "file").write_text("")
     refused = beholder("personas", "exhaustive", "--out", tmp_path / "file")
     assert refused.exit_code == 2 and "file" in one_sentence(refused.stderr) and not planted
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are text here")
+def test_a_command_with_a_name_that_is_not_utf8_is_kept_byte_for_byte(planted, tmp_path, monkeypatch):
+    odd = os.fsdecode(b"caf\xe9.csv")
+    monkeypatch.setattr(sys, "argv", ["beholder", "personas", "exhaustive", "--targets", odd])
+    done("exhaustive", "--formats", "00000,00020", "--targets", 2, "--out", tmp_path)
+    assert b"caf\xe9.csv" in (tmp_path / "report.md").read_bytes()
 
 
 def test_without_matplotlib_the_rest_is_written(planted, tmp_path, monkeypatch):

@@ -260,11 +260,11 @@ def test_an_evaluation_of_known_answers():
     targets = np.array([[1.0, 5, 1, 2, 3], [10, 5, 1, 4, 3]])
     measured = np.array([[2.0, 4, np.nan, 4, 3], [10, 6, 3, 2, 3]])
     found = evaluation(FORMATS[0], targets=targets, measured=measured, missing=4)
-    assert found.trait_mse == (0.5, 1.0, 4.0, 4.0, 0.0)
-    assert found.mse == pytest.approx((1 + 0 + 1 + 1 + 4 + 4 + 4 + 0 + 0) / 9)  # each score counts as much
+    assert found.trait_mse == (0.5, 1.0, 12.125, 4.0, 0.0)
+    assert found.mse == pytest.approx((1 + 0 + 1 + 1 + 4.5**2 + 4 + 4 + 4 + 0 + 0) / 10)  # each score counts as much, what is missing as 5.5
     assert (found.missing, found.unmeasured) == (4, 1)
     assert found.r == pytest.approx((1 - 1) / 2)  # three traits have no r: their targets do not vary
-    swapped = [(10 - 2) ** 2, (1 - 10) ** 2, 1, 1, 4, 0, 0, 0, 0]
+    swapped = [(10 - 2) ** 2, (1 - 10) ** 2, 1, 1, 4, 4.5**2, 0, 0, 0, 0]
     assert found.shuffled_mse == pytest.approx(np.mean(swapped))
     flat = evaluation(FORMATS[0], targets=np.arange(10.0).reshape(2, 5), measured=np.full((2, 5), 3.0))
     assert flat.r == 0.0 and flat.shuffled_mse == pytest.approx(flat.mse)
@@ -292,12 +292,16 @@ def test_the_fitness_of_a_planted_respondent_is_the_known_one(tmp_path):
     assert best.r == pytest.approx(1.0) and best.shuffled_mse > 8.25 > best.mse
 
 
-def test_missing_answers_are_counted_and_left_out(tmp_path):
+def test_missing_answers_are_counted_and_make_no_format_better(tmp_path):
     of_openness = tuple(place for place, item in enumerate(INVENTORY.items) if item.trait == "openness")
-    fitness = Fitness(Planted(missing=of_openness), INVENTORY, targets=TARGETS, ledger=Ledger(tmp_path))
-    found = fitness.evaluate([FORMATS[7]])[0]
-    assert np.isnan(found.trait_mse[0]) and found.missing == len(of_openness) * len(TARGETS) and found.unmeasured == len(TARGETS)
-    assert found.mse == pytest.approx(np.mean(found.trait_mse[1:]))
+    refusing = Fitness(Planted(missing=of_openness), INVENTORY, targets=TARGETS, ledger=Ledger(tmp_path / "some"))
+    best = PersonaFormat.parse(BEST)
+    found = refusing.evaluate([best])[0]
+    middle = np.mean([(profile.openness - 5.5) ** 2 for profile in TARGETS])
+    assert found.trait_mse[0] == pytest.approx(middle) and found.missing == len(of_openness) * len(TARGETS) and found.unmeasured == len(TARGETS)
+    assert found.mse == pytest.approx(np.mean(found.trait_mse))
+    answering = Fitness(Planted(), INVENTORY, targets=TARGETS, ledger=Ledger(tmp_path / "all"))
+    assert found.mse > answering.evaluate([best])[0].mse
 
 
 def test_gene_effects_find_the_planted_ones():

@@ -171,6 +171,8 @@ def test_an_existing_file_is_refused_unless_forced(tmp_path):
 def test_places_that_cannot_be_written_are_refused_before_anything_is_asked(tmp_path):
     (tmp_path / "me.toml").mkdir()
     assert "is a folder" in one_sentence(new(tmp_path, ABOUT).stderr)
+    for folder in (".", "/"):  # which have no name
+        assert "is a folder" in one_sentence(beholder("profile", "new", "--out", folder).stderr)
     result = new(tmp_path / "nowhere", ABOUT)
     assert result.exit_code == 2 and "does not exist" in one_sentence(result.stderr) and "[1/28]" not in result.stdout
 
@@ -188,6 +190,8 @@ def test_show(tmp_path):
     result = beholder("profile", "show", path)
     assert result.exit_code == 0 and "gendre" in result.stdout and "did you mean gender?" in result.stderr
     assert json.loads(beholder("profile", "show", path, "--json").stdout) == {"age": 34, "gendre": "female"}
+    path.write_text("born = 1990-01-02\nhope = inf\n")
+    assert json.loads(beholder("profile", "show", path, "--json").stdout) == {"born": "1990-01-02", "hope": "inf"}
     path.write_text("")
     assert "says nothing" in beholder("profile", "show", path).stdout
 

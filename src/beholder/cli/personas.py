@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import shlex
 import sys
 import time
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="Profiles as text for language models: which format works, and does the model stay the person.")
 TOP, BOTTOM = 10, 3  # formats shown
 
-Model = Annotated[str, typer.Option("--model", metavar="NAME", help="An embedded LLM, a folder or hub repository, or http(s)://host/v1#model.")]
+Model = Annotated[str, typer.Option("--model", metavar="NAME", help="An embedded LLM, a folder or hub repository, or http(s)://host/v1#model; options in brackets (docs/personas.md).")]
 ModeName = Annotated[
     str, typer.Option("--mode", metavar="closed|open", help="Likert questions, or open questions whose answers a rater LLM reads.")
 ]
@@ -171,6 +172,7 @@ class _Run:
         out: Path | None,
         seeds: str = "",
     ) -> _Run:
+        from beholder.options import keywords_from_texts, parse_brackets
         from beholder.personas.fitness import Fitness, read_targets, target_profiles
         from beholder.personas.inventory import load_inventory
         from beholder.personas.ledger import Ledger
@@ -180,10 +182,12 @@ class _Run:
         if out is not None:
             out.mkdir(parents=True, exist_ok=True)  # a place that cannot be written to is better known before the work
         items = load_inventory(inventory)
-        drawn = targets.strip().lstrip("-").isdecimal()
+        drawn = re.fullmatch(r"\s*-?\d+\s*", targets) is not None
         profiles = target_profiles(int(targets), seed=targets_seed) if drawn else read_targets(targets)
-        note_wait(model)
-        respondent = open_respondent(model, mode=mode, rater=rater, balanced=balanced)
+        name, given = parse_brackets(model, of="the model") if model.rstrip().endswith("]") else (model, {})
+        chosen = keywords_from_texts(open_respondent, given, of=f"the model {name}", without=("mode", "rater", "balanced"))
+        note_wait(name)
+        respondent = open_respondent(name, mode=mode, rater=rater, balanced=balanced, **chosen)
         fitness = Fitness(respondent, items, targets=profiles, ledger=Ledger())
         setting = Setting(
             model=model,

@@ -86,6 +86,8 @@ def consistency(
         raise BeholderError("--rater reads open answers, and the mode closed has none: leave it out, or choose --mode open")
     if balanced and mode == "open":
         raise BeholderError("--balanced belongs to the mode closed: leave it out here")
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)  # a place that cannot be written to is better known before the work
     if (dataset is None) != (root is None):
         raise BeholderError("--dataset NAME and --root DIR go together: give both, or neither")
     if dataset is None and not photos:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -38,9 +39,9 @@ def new(
     from beholder.personas.profile_form import draft_path, profile_form, read_draft, write_text
 
     form = profile_form(with_inventory=not without_inventory)
+    _check_place(out, force=force)
     kept = draft_path(out)
     print(f"Nothing you say leaves this computer: it goes into {out} and, until you are done, into {kept}.")
-    _check_place(out, force=force)
     draft = read_draft(kept, form=form)
     if draft is not None:
         note(f"going on where you stopped, {len(draft.answers)} of {len(form.fields)} questions done; to begin anew, delete {kept}")
@@ -64,7 +65,7 @@ def show(
     from beholder.profile import Profile
 
     profile = Profile.from_toml(file)
-    known = {name: value if isinstance(value, str | int | float | bool) else str(value) for name, value in profile.known().items()}
+    known = {name: _plain(value) for name, value in profile.known().items()}
     if as_json:
         print_json(known)
     elif known:
@@ -73,6 +74,11 @@ def show(
         print(f"{file} says nothing")
     for name, meant in profile.probable_slips().items():
         note(f"{name} is no field of a profile and is kept as it is; did you mean {meant}?")
+
+
+def _plain(value: Any) -> str | int | float:
+    """For a table and JSON, which has neither dates nor infinity."""
+    return value if isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value)) else str(value)
 
 
 def _check_place(out: Path, *, force: bool) -> None:

@@ -185,7 +185,7 @@ def write(study: Study, folder: str | os.PathLike) -> list[Path]:
     folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / PAGE).write_text("\n".join(page(study)) + "\n", encoding="utf-8")
+        (folder / PAGE).write_text("\n".join(page(study)) + "\n", encoding="utf-8", errors="surrogateescape")
     except OSError as error:
         raise BeholderError(f"{folder} cannot be written to: {error.strerror or error}; choose another place with --out") from None
     write_table(folder / TABLE, _scores(study), columns=["profile", "model", "trait", "score", "profile_trait"])

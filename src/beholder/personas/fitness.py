@@ -69,7 +69,7 @@ class Evaluation:
         shuffled_mse: the same answers against the targets of each other profile; nan if there is no other. At or below `mse`, the answers do not follow
             the profiles.
         missing: item answers that were not given, of all.
-        unmeasured: trait scores without any answer, left out of the means.
+        unmeasured: trait scores without any answer; they count as 5.5, the middle, in all means but r.
     """
 
     format: PersonaFormat
@@ -172,10 +172,12 @@ def traits(profiles: Sequence[Profile]) -> np.ndarray:
 
 
 def evaluation(one: PersonaFormat, *, targets: np.ndarray, measured: np.ndarray, missing: int = 0) -> Evaluation:
-    """Compare target and measured traits, both [n_profiles, 5] on 1 to 10; nan in `measured` is left out."""
-    errors = (targets - measured) ** 2
+    """Compare target and measured traits, both [n_profiles, 5] on 1 to 10; nan in `measured` counts as 5.5."""
+    # a trait without an answer counts as the middle of the scale: no format gets better by being refused an answer
+    counted = np.full_like(measured, np.nan) if np.isnan(measured).all() else np.where(np.isnan(measured), (LOW + HIGH) / 2, measured)
+    errors = (targets - counted) ** 2
     n = len(targets)
-    others = (targets[:, None] - measured[None]) ** 2  # [target, measured, trait]
+    others = (targets[:, None] - counted[None]) ** 2  # [target, measured, trait]
     correlations = [_r(targets[:, place], measured[:, place]) for place in range(targets.shape[1])]
     return Evaluation(
         format=one,

@@ -82,8 +82,8 @@ class LedgerWarning(UserWarning):
 class Ledger:
     """(respondent version, inventory key, persona text) -> answers. Of the persona only a hash is kept.
 
-    `keep` is one transaction, on disk when it returns. Any number of threads and processes may use it at once. If the file cannot be read or
-    written, it says so once and goes on in memory.
+    `keep` is one transaction; when it returns, the answers outlive the process, however that ends (a power cut may take the latest). Any number of
+    threads and processes may use it at once. If the file cannot be read or written, it says so once and goes on in memory.
 
     Args:
         folder: made if missing. `cache_dir("personas")` if not given.

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 LOW, HIGH = 1, 5
 ANSWER_TOKENS = 128  # of an open answer
 RATING_TOKENS = 16  # of a number
+_READING = 2  # to be raised whenever replies are read otherwise: what the ledger holds was read by an older one
 
 OPEN = "{question} Answer briefly in English."  # "Answer briefly in English." ends P-MLLM's own questions about the persona (appendix A)
 OPEN_AGAIN = "{question} Answer briefly in English, in the first person. There are no right or wrong answers; a guess will do."
@@ -42,11 +43,14 @@ _OF_FIVE = re.compile(r"(?<=\d)\s*\(?(?:/|out of|of)\s*5\b\)?(?![.,]\d)", re.IGN
 # "from 1 to 5", "1 (very inaccurate) to 5 (very accurate)", "1-5": the scale, not a rating
 _SCALE = re.compile(r"(?<![\d.,])1\s*(?:\([^)]*\)\s*)?(?:to|and|[-–—])\s*5(?:\s*\([^)]*\))?(?!\d|[.,]\d)", re.IGNORECASE)
 _STATED = re.compile(
-    rf"\b(?:rating|score)\b[\s*_\"'`]*(?:(?:is|of|would be|as)\b|[:=])[\s*_\"'`:<(\[]*({_NUMBER})(?!\w|[.,]\d|\s*[/%]|\s+out of)", re.IGNORECASE
+    rf"\b(?:rating|score)\b[\s*_\"'`]*(?:(?:is|of|would be|as)\b|[:=])[\s*_\"'`:<(\[]*({_NUMBER})(?!\w|[.,]\d|\s*[/%]|\s+out of|\s*(?:[-–—]|to\b|or\b)\s*\d)",
+    re.IGNORECASE,
 )
 _SEPARATE = re.compile(rf"(?<![\w.,/])({_NUMBER})(?!\w|[.,]\d)")
 _ANOTHER_SCALE = re.compile(r"\d\s*(?:/|%|out of)", re.IGNORECASE)
 _LIST = re.compile(r"[\s*_]*1(?:[.)]|\s*[=:])[ \t*_]+\w")  # of the scale, say: it may have been cut off anywhere
+_LABELLED = re.compile(r"([1-5])\W*\b([a-z ]+)", re.IGNORECASE)
+_BEGUN = re.compile(rf"\W*(?:rating\W+)?{_NUMBER}(?:\s*(?:/|out of)\s*5)?[ \t*_\"'`]*(?:[.,;:(\n]|$)", re.IGNORECASE)
 _MARKS = " \t*_\"'`.()[]"
 
 # People say of themselves that they cannot help worrying, or are not comfortable engaging with strangers: words of inability alone are no refusal here.
@@ -66,6 +70,8 @@ def parse_rating(text: str) -> float | None:
     lines = [line.strip(_MARKS) for line in rest.splitlines() if line.strip(_MARKS)]
     if len(lines) == 1 and lines[0].lower() in _WORDS:
         return float(_WORDS[lines[0].lower()])
+    if len(lines) == 1 and (labelled := _LABELLED.fullmatch(lines[0])) and _WORDS.get(labelled[2].lower()) == int(labelled[1]):
+        return float(labelled[1])
     if stated := _STATED.findall(rest):
         return _legal(stated[-1])
     if _LIST.match(rest):
@@ -138,8 +144,8 @@ class OpenEnded(_Chatting):
 
     @property
     def version(self) -> str:
-        """Both models, the prompts and the lengths."""
-        prompts = _hash(OPEN, OPEN_AGAIN, RATER, RATE, RATE_TRAIT, NUMBER_AGAIN, self._answer_tokens, self._rating_tokens)
+        """Both models, the prompts, the lengths and how replies are read."""
+        prompts = _hash(OPEN, OPEN_AGAIN, RATER, RATE, RATE_TRAIT, NUMBER_AGAIN, self._answer_tokens, self._rating_tokens, _READING)
         return f"open/{prompts}/{self.model.name}@{self.model.version}/{self.rater.name}@{self.rater.version}"
 
     def answers(self, personas: Sequence[str], inventory: Inventory, *, progress: Progress | None = None) -> np.ndarray:
@@ -181,8 +187,8 @@ class ClosedChat(_Chatting):
 
     @property
     def version(self) -> str:
-        """Model, prompts and length."""
-        return f"chat/{_hash(LIKERT, NUMBER_AGAIN, self._rating_tokens)}/{self.model.name}@{self.model.version}"
+        """Model, prompts, length and how replies are read."""
+        return f"chat/{_hash(LIKERT, NUMBER_AGAIN, self._rating_tokens, _READING)}/{self.model.name}@{self.model.version}"
 
     def answers(self, personas: Sequence[str], inventory: Inventory, *, progress: Progress | None = None) -> np.ndarray:
         """Agreement with each statement as worded, [n_personas, n_items], 1 to 5, nan = missing.
@@ -221,7 +227,9 @@ def _words(reply: Reply) -> str | None:
 
 
 def _rating(reply: Reply) -> float | None:
-    return None if reply.refused else parse_rating(reply.text)
+    """A number; what the person is said to be unable to do after it is no refusal of the rater."""
+    by_its_words = reply.refused and is_refusal(reply.text) and _BEGUN.match(reply.text)
+    return None if reply.refused and not by_its_words else parse_rating(reply.text)
 
 
 def _legal(number: str) -> float | None:

@@ -59,7 +59,13 @@ def open_respondent(
         from beholder.backbones.language_model import load_language_model
         from beholder.personas.closed_form import ClosedForm
 
-        return ClosedForm(load_language_model(model, device=device), balanced=balanced)
+        try:
+            language = load_language_model(model, device=device)
+        except BeholderError as error:
+            if "Llama architecture" in str(error):
+                raise BeholderError(f"{error}, or ask it in words with the mode open") from None
+            raise
+        return ClosedForm(language, balanced=balanced)
     from beholder.backbones.chat import open_chat_model
     from beholder.personas.open_ended import ClosedChat, OpenEnded
 

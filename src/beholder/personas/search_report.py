@@ -131,7 +131,7 @@ def write(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         page = "\n".join(_page(setting, ranked, searches, optimum)) + "\n"
-        (folder / PAGE).write_text(page, encoding="utf-8")
+        (folder / PAGE).write_text(page, encoding="utf-8", errors="surrogateescape")
     except OSError as error:
         raise BeholderError(f"{folder} cannot be written to: {error.strerror or error}; choose another place") from None
     facts = setting.facts()
