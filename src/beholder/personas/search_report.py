@@ -258,11 +258,14 @@ def against(search: Search, optimum: Optimum | None) -> str:
 
 def _convergence(figure, searches: Sequence[Search], optimum: Optimum | None, controls: Controls):
     axis = figure.subplots()
+    many = len(searches) > 4  # then one entry stands for all
     for place, one in enumerate(searches):
         colour = _COLOURS[place % len(_COLOURS)]
+        of = f", a line for each of {len(searches)} seeds" if many else f", seed {one.config.seed}"
+        hidden = "_" if many and place else ""
         numbers = [state.number for state in one.history]
-        axis.plot(numbers, [state.best for state in one.history], color=colour, linewidth=1.8, marker="o", markersize=3.5, label=f"best, seed {one.config.seed}")
-        axis.plot(numbers, [state.mean for state in one.history], color=colour, linewidth=1, alpha=0.6, label=f"mean, seed {one.config.seed}")
+        axis.plot(numbers, [state.best for state in one.history], color=colour, linewidth=1.8, marker="o", markersize=3.5, label=f"{hidden}best{of}")
+        axis.plot(numbers, [state.mean for state in one.history], color=colour, linewidth=1, alpha=0.6, label=f"{hidden}mean{of}")
     if optimum is not None:
         axis.axhline(optimum.mse, color="black", linewidth=1, linestyle=(0, (4, 2)), label="best of all 324")
     axis.axhline(controls.best_constant, color=_CONTROL, linewidth=1, linestyle=(0, (1, 1.5)), label="control: best constant")
