@@ -159,7 +159,10 @@ def compare(setting: Setting, *, rounds: int, batches: tuple[int, ...], few: int
     equal = sum(integer == integers[rater, image] for (_, (rater, image)), integer in read.items())
     silent = sum(integer is None for integer in read.values())
     counts = Counter(integers.ravel().tolist())
+    among = [a == b for (at, pair), a in read.items() for (other, same), b in read.items() if at < other and pair == same]
     print(f"\nsame integer: {equal} of {len(read)} generated texts ({equal / len(read):.1%}); texts without one: {silent}")
+    # where it differs from itself, rounding decides: the type of the model, not the engine
+    print(f"generate with two batch sizes on the same pair: {sum(among)} of {len(among)} alike ({sum(among) / max(1, len(among)):.1%})")
     print(f"integers given: {', '.join(f'{value} x {counts[value]}' for value in sorted(counts))}", flush=True)
 
 
