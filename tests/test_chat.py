@@ -538,7 +538,7 @@ def test_a_cache_that_cannot_be_written_does_no_harm(tmp_path):
 
 def test_the_cache_goes_on_in_memory_when_the_disk_fails_later(tmp_path):
     cache = ReplyCache(tmp_path)
-    cache._db.execute("DROP TABLE replies")
+    cache._table._db.execute("DROP TABLE replies")
     with pytest.warns(ReplyCacheWarning, match="no such table"):
         cache.put("a", Reply("b"))
     with warnings.catch_warnings():

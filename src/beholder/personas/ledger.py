@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
-import sqlite3
-import threading
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,14 +12,13 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from beholder import wal
+from beholder.kept_table import KeptTable
 from beholder.paths import cache_dir
 
 if TYPE_CHECKING:
     from beholder.personas.inventory import Inventory
 
 FILE = "answers.sqlite"
-BUSY_SECONDS = 30.0
 CHUNK = 10  # personas asked at once, and lost at most if the process is killed
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS answers (respondent TEXT NOT NULL, inventory TEXT NOT NULL, persona TEXT NOT NULL, answers TEXT NOT NULL,
@@ -91,12 +86,7 @@ class Ledger:
 
     def __init__(self, folder: str | os.PathLike | None = None) -> None:
         self.file = (Path(folder) if folder is not None else cache_dir("personas")) / FILE
-        self._lock = threading.Lock()
-        self._db = self._open()
-
-    def __del__(self) -> None:
-        with contextlib.suppress(AttributeError, sqlite3.Error):  # the former if opening it failed
-            self._db.close()
+        self._table = KeptTable(self.file, table="answers", schema=SCHEMA, what="answers", warning=LedgerWarning)
 
     def known(self, version: str, inventory: Inventory, personas: Sequence[str]) -> dict[str, np.ndarray]:
         """Persona text -> answers [n_items], nan = missing; of those personas that are known."""
@@ -105,61 +95,14 @@ class Ledger:
             "SELECT a.persona, a.answers FROM json_each(?) AS asked "
             "CROSS JOIN answers AS a ON a.respondent = ? AND a.inventory = ? AND a.persona = asked.value"
         )
-        with self._lock:
-            try:
-                rows = self._db.execute(sql, (json.dumps(sorted(texts)), version, inventory.key)).fetchall()
-            except sqlite3.Error as error:
-                self._memory_only(error)
-                rows = []
+        rows = self._table.read(sql, (json.dumps(sorted(texts)), version, inventory.key))
         found = {texts[key]: np.array(json.loads(text), dtype=float) for key, text in rows}  # null becomes nan
         return {text: values for text, values in found.items() if values.shape == (len(inventory.items),)}
 
     def keep(self, version: str, inventory: Inventory, answers: Mapping[str, np.ndarray]) -> None:
         """Keep answers [n_items] of some personas, all or none of them."""
         rows = [(version, inventory.key, _hash(text), _json(values)) for text, values in answers.items()]
-        with self._lock:
-            try:
-                self._write(rows)
-            except sqlite3.Error as error:
-                self._memory_only(error)
-                self._write(rows)
-
-    def _write(self, rows: list[tuple]) -> None:
-        with self._db:
-            self._db.executemany("INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?)", rows)
-
-    def _open(self) -> sqlite3.Connection:
-        try:
-            self.file.parent.mkdir(parents=True, exist_ok=True)
-            return _connect(self.file)
-        except sqlite3.OperationalError as error:  # locked, read-only, disk full
-            return self._in_memory(error)
-        except sqlite3.DatabaseError as error:  # not a database: of no use to anybody, but let the user look at it
-            with contextlib.suppress(OSError):
-                os.replace(self.file, self.file.with_suffix(".damaged"))
-                for rest in ("-wal", "-shm"):
-                    self.file.with_name(FILE + rest).unlink(missing_ok=True)
-            try:
-                connection = _connect(self.file)
-            except sqlite3.Error as again:
-                return self._in_memory(again)
-            self._warn(f"the answers kept in {self.file} are damaged ({error}): it is begun anew, the old file has the ending .damaged")
-            return connection
-        except OSError as error:
-            return self._in_memory(error)
-
-    def _memory_only(self, error: Exception) -> None:
-        with contextlib.suppress(sqlite3.Error):
-            self._db.close()
-        self._db = self._in_memory(error)
-
-    def _in_memory(self, error: Exception) -> sqlite3.Connection:
-        reason = getattr(error, "strerror", None) or error
-        self._warn(f"answers cannot be kept in {self.file} ({reason}): they are forgotten when this ends; set BEHOLDER_CACHE to another folder")
-        return _connect(":memory:")
-
-    def _warn(self, text: str) -> None:
-        warnings.warn(text, LedgerWarning, stacklevel=4)
+        self._table.write("INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?)", rows)
 
 
 def answered(
@@ -220,15 +163,3 @@ def _hash(text: str) -> str:
 
 def _json(values: np.ndarray) -> str:
     return json.dumps([None if np.isnan(value) else float(value) for value in values])
-
-
-def _connect(file: Path | str) -> sqlite3.Connection:
-    connection = wal.connect(file, timeout=BUSY_SECONDS, check_same_thread=False)
-    try:
-        connection.execute("PRAGMA synchronous = NORMAL")
-        connection.execute(SCHEMA)
-        connection.execute("SELECT COUNT(*) FROM (SELECT 1 FROM answers LIMIT 1)").fetchone()  # reads a page of it: damage shows now
-    except sqlite3.Error:
-        connection.close()
-        raise
-    return connection
