@@ -258,10 +258,10 @@ def test_a_rater_that_is_not_there_is_named_and_what_was_answered_is_kept():
     with serving(lambda request, _: "4" if to_rater(request) else "I dance.") as server:
         respondent = open_respondent(server.name("speaker"), mode="open", rater=nowhere)
         refused(lambda: respondent.answers(["x", "y"], TWO), gone.url, "cannot be reached", "start the server")
-        assert len(server.requests) == 4 and not any(map(to_rater, server.requests))
+        assert len(server.requests) == 1  # seen before the rest is answered for nobody
         again = open_respondent(server.name("speaker"), mode="open", rater=server.name("rater"))
         assert again.answers(["x", "y"], TWO).tolist() == [[4.0, 4.0], [4.0, 4.0]]
-        assert len(server.requests) == 6 and all(map(to_rater, server.requests[4:]))
+        assert len(server.requests) == 6 and sum(map(to_rater, server.requests)) == 2  # all say the same, so each of the two items is rated once
 
 
 def test_after_an_error_nothing_is_asked_twice():

@@ -179,6 +179,12 @@ def test_an_encoder_without_tokens():
         PMLLMScorer(features=Vectors())
 
 
+def test_what_training_settled_is_not_changed_silently(weights):
+    with pytest.warns(UserWarning, match="persona, steps: settled when pmllm was trained, weights that are loaded keep their own"):
+        scorer = loaded(weights, persona="02310", steps=3)
+    assert scorer.prompter.config == loaded(weights).prompter.config
+
+
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
 def test_half_written_weights(weights, name):
     whole = (weights / name).read_bytes()

@@ -137,9 +137,11 @@ def test_a_draft_of_the_whole_form_serves_the_short_one(tmp_path):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="rights as on POSIX")
-def test_a_draft_is_for_its_owner_only(tmp_path):
+def test_draft_and_profile_are_for_their_owner_only(tmp_path):
     new(tmp_path, ["34"])
     assert (tmp_path / ".me.toml.draft").stat().st_mode & 0o077 == 0
+    new(tmp_path, ABOUT[1:], "--without-inventory")
+    assert (tmp_path / "me.toml").stat().st_mode & 0o077 == 0
 
 
 @pytest.mark.parametrize("damage", ["", "[]", '{"version": 2}', '{"version": 1, "at": "", "answers": {"age": "old"}}', '{"version": 1, "answers": 3, "at": ""}'])

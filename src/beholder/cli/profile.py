@@ -47,7 +47,7 @@ def new(
         note(f"going on where you stopped, {len(draft.answers)} of {len(form.fields)} questions done; to begin anew, delete {kept}")
     print(f"Enter skips a question, {BACK} goes back to the one before, Ctrl-C stops: the same command then goes on from there.")
     result = form.result(_ask(form, draft, kept=kept))
-    write_text(out, result.toml())
+    write_text(out, result.toml(), mode=0o600)  # a personality is nobody else's business
     kept.unlink(missing_ok=True)
     _show(result)
     if result.profile:

@@ -23,7 +23,7 @@ from beholder.profile import BIG_FIVE
 from beholder.ratings import read_table
 
 BUILT_IN = ("mini-ipip", "ipip-50")
-NOTICE = "IPIP items rewritten as open questions: a stand-in for LMLPA's, which are not published"
+NOTICE = "IPIP items, open questions by beholder: a stand-in for LMLPA's, which are not published"
 LOWEST, HIGHEST = 1, 5  # of an answer
 _NEEDED = ("trait", "question", "reverse")
 _YES, _NO = ("yes", "true", "1"), ("no", "false", "0")

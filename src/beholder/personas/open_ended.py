@@ -141,6 +141,7 @@ class OpenEnded(_Chatting):
         self.model, self.rater = model, rater
         self._answer_tokens, self._rating_tokens = answer_tokens, rating_tokens
         self.name = model.name
+        self._met = False
 
     @property
     def version(self) -> str:
@@ -157,6 +158,7 @@ class OpenEnded(_Chatting):
         items = inventory.items
         total = len(personas) * len(items)
         asking = [_both(item.question, OPEN, OPEN_AGAIN, system=persona) for persona in personas for item in items]
+        self._meet(asking, items)
         texts = self._round(self.model, asking, read=_words, max_tokens=self._answer_tokens, progress=_half(progress, total, 0))
         told = [(place, items[place % len(items)], text) for place, text in enumerate(texts) if text is not None]
         to_rate = [_rating_of(item, text) for _, item, text in told]
@@ -168,6 +170,15 @@ class OpenEnded(_Chatting):
         if progress:
             progress(total, total)
         return self._finished(ratings, shape=(len(personas), len(items)))
+
+
+    def _meet(self, asking: Sequence[_Asking], items: Sequence[Item]) -> None:
+        """One answer and its rating, before hours of answers that a rater who cannot be reached would not read. Both replies are kept."""
+        if asking and self.rater is not self.model and not self._met:
+            (reply,) = self.model.ask([asking[0].first], max_tokens=self._answer_tokens)
+            self._met = _words(reply) is not None
+            if self._met:
+                self.rater.ask([_rating_of(items[0], _words(reply)).first], max_tokens=self._rating_tokens)
 
 
 class ClosedChat(_Chatting):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 Progress = Callable[[int, int, str], None]
 CHUNK = 512  # images whose features are in memory at once
+OF_USE = ("read", "device", "dtype", "language_model")  # options that weights do not settle
 
 
 class PMLLMScorer(FeatureScorer):
@@ -209,6 +211,9 @@ class PMLLMScorer(FeatureScorer):
             BeholderError: nothing there, damaged, or trained on another language model or encoder (both are named).
         """
         scorer = cls(features=features, options=options)
+        settled = [name for name, value in vars(scorer.options).items() if value is not None and name not in OF_USE]
+        if settled:
+            warnings.warn(f"{', '.join(settled)}: settled when {cls.name} was trained, weights that are loaded keep their own; train again to change it", stacklevel=2)
         folder = SHIPPED / cls.name if folder is None else Path(folder)
         config, tensors = read_weights(folder, scorer=cls.name)
         with understanding(folder, scorer=cls.name):
