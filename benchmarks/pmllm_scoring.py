@@ -107,23 +107,19 @@ class Setting:
         for start in range(0, len(pairs), at_once):
             some = pairs[start : start + at_once]
             prefixes = [prompter.prefix(self.profiles[rater]) for rater, _ in some]
-            width = max(map(len, prefixes)) + len(asked)
-            tokens = torch.full((len(some), width), language.padding, dtype=torch.long)
-            attention, mask = torch.zeros_like(tokens), torch.zeros_like(tokens, dtype=torch.bool)
-            for row, ids in enumerate(prefixes):
-                whole = ids + asked
-                tokens[row, width - len(whole) :], attention[row, width - len(whole) :] = torch.tensor(whole), 1
-                mask[row, width - len(asked) :] = True
+            tokens, attention = language.left_padded([ids + asked for ids in prefixes])
+            mask = torch.zeros_like(tokens, dtype=torch.bool)
+            mask[:, -len(asked) :] = True
             with torch.inference_mode():
                 images = self.model.image_tokens(torch.from_numpy(self.features[[image for _, image in some]]).to(language.device))
                 made = self.model.generate(
-                    tokens.to(language.device),
+                    tokens,
                     images=images,
-                    mask=mask.to(language.device),
-                    attention_mask=attention.to(language.device),
+                    mask=mask,
+                    attention_mask=attention,
                     max_new_tokens=longest,
                 )
-            texts = language.tokenizer.batch_decode(made[:, width:], skip_special_tokens=True)
+            texts = language.tokenizer.batch_decode(made[:, tokens.shape[1] :], skip_special_tokens=True)
             found += [parse_integer(text.partition("\n")[0], question) for text in texts]
         return found
 

@@ -7,9 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from typer.testing import CliRunner
 
 import image_files
+from beholder.errors import BeholderError
 
 STUB = ["--scorer", "stub_scorers:Stub"]  # a scorer that needs no weights
 HERE = Path(__file__).parent
@@ -47,3 +49,13 @@ def one_sentence(stderr):
     assert len(lines) == 1 and lines[0].startswith("beholder: "), stderr
     assert "Traceback" not in stderr
     return lines[0].removeprefix("beholder: ")
+
+
+def refused(call, *words):
+    """The message with which a call is refused: one line that holds these words."""
+    with pytest.raises(BeholderError) as caught:
+        call()
+    message = str(caught.value)
+    assert all(word in message for word in words), message
+    assert len(message.splitlines()) == 1
+    return message

@@ -17,8 +17,9 @@ import image_files
 from beholder.backbones import chat_endpoint
 from beholder.backbones.chat import ChatRequest, Reply, is_refusal, open_chat_model
 from beholder.backbones.reply_cache import ReplyCache, ReplyCacheWarning
-from beholder.errors import BeholderError, MissingExtra, UnreadableImage
+from beholder.errors import MissingExtra, UnreadableImage
 from chat_server import brightness, completion, serving, slowly
+from command_line import refused
 
 
 @pytest.fixture(autouse=True)
@@ -36,15 +37,6 @@ def echo(request, number):
 
 def questions(n):
     return [ChatRequest(f"question {i}") for i in range(n)]
-
-
-def refused(call, *words):
-    with pytest.raises(BeholderError) as caught:
-        call()
-    message = str(caught.value)
-    assert all(word in message for word in words), message
-    assert len(message.splitlines()) == 1
-    return message
 
 
 # what is sent

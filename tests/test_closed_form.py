@@ -16,6 +16,7 @@ from beholder.backbones import prefix_tree  # noqa: E402
 from beholder.backbones.shared_prefix import SharedPrefixModel  # noqa: E402
 from beholder.personas import closed_form  # noqa: E402
 from beholder.personas.closed_form import ClosedForm  # noqa: E402
+from beholder.personas.paired_images import short_hash  # noqa: E402
 from tiny_llama import CHATML, HEADERS, features, llama, pmllm, tokenizer  # noqa: E402
 
 TOLERANCE = 2e-5  # of an answer in float32: sums in another order
@@ -222,7 +223,7 @@ def seeing(fused, respondent, images, *, seed):
 
     def logits(tokens, mask, persona, item):
         text = json.dumps([seed, fused.language_model.harmless(persona), item.statement])
-        picture = images[int(closed_form._hash(text.encode()), 16) % len(images)]
+        picture = images[int(short_hash(text.encode()), 16) % len(images)]
         return fused(tokens, images=fused.image_tokens(torch.from_numpy(picture[None])), mask=mask)
 
     return logits
@@ -259,10 +260,10 @@ def test_without_images_a_pmllm_is_its_language_model(language):
 def test_images_are_drawn_by_seed_persona_and_statement():
     fused, images = pmllm(model()), features(50)
     one, same, other = (ClosedForm.of_pmllm(fused, images, seed=seed) for seed in (0, 0, 1))
-    drawn = one._seen.drawn(PERSONAS, [item.statement for item in ITEMS.items])
-    assert (drawn == same._seen.drawn(PERSONAS, [item.statement for item in ITEMS.items])).all()
+    drawn = one._drawn(PERSONAS, [item.statement for item in ITEMS.items])
+    assert (drawn == same._drawn(PERSONAS, [item.statement for item in ITEMS.items])).all()
     assert len(np.unique(drawn)) > 40 and (drawn[0] != drawn[1]).any()
-    assert (one._seen.drawn(PERSONAS[1:2], [ITEMS.items[3].statement]) == drawn[1, 3]).all()
+    assert (one._drawn(PERSONAS[1:2], [ITEMS.items[3].statement]) == drawn[1, 3]).all()
     assert np.abs(one.answers(PERSONAS, FEW) - other.answers(PERSONAS, FEW)).max() > 1e-3
     with pytest.raises(BeholderError, match="no image to pair the items with: give at least one"):
         ClosedForm.of_pmllm(fused, images[:0])

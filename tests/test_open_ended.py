@@ -13,7 +13,6 @@ import pytest
 
 import tiny_chat_models
 from beholder.backbones.chat import open_chat_model
-from beholder.errors import BeholderError
 from beholder.personas import open_ended
 from beholder.personas.inventory import Inventory, Item, load_inventory
 from beholder.personas.ledger import Counts, Ledger, answered
@@ -22,6 +21,7 @@ from beholder.personas.prompts import PersonaFormat, all_formats, render
 from beholder.personas.respondents import open_respondent
 from beholder.profile import BIG_FIVE, Profile
 from chat_server import completion, serving, slowly
+from command_line import refused
 
 TALKS = Item("E1", "extraversion", "I talk to many people at parties.", "What do you do at parties?", reverse=False)
 QUIET = Item("E2", "extraversion", "I am quiet around strangers.", "What are you like around strangers?", reverse=True)
@@ -44,15 +44,6 @@ def is_second(request):
 
 def opened(server, **options):
     return OpenEnded(open_chat_model(server.name("speaker"), **({"backoff": 0.01} | options)), open_chat_model(server.name("rater"), backoff=0.01))
-
-
-def refused(call, *words):
-    with pytest.raises(BeholderError) as caught:
-        call()
-    message = str(caught.value)
-    assert all(word in message for word in words), message
-    assert len(message.splitlines()) == 1
-    return message
 
 
 # what is asked, and what becomes of the numbers
@@ -334,6 +325,22 @@ def test_names_give_respondents(tmp_path):
     local = open_respondent(llama, mode="closed", device="cpu")
     closed = local.answers([""], TWO)
     assert closed.shape == (1, 2) and ((closed >= 1) & (closed <= 5)).all()
+
+
+def test_a_model_of_another_architecture_answers_in_words_only(tmp_path):
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    from tiny_llama import tokenizer
+
+    GPT2LMHeadModel(GPT2Config(vocab_size=500, n_embd=16, n_layer=1, n_head=2)).save_pretrained(tmp_path / "gpt")
+    tokenizer().save_pretrained(tmp_path / "gpt")
+    gpt = str(tmp_path / "gpt")
+    refused(lambda: open_respondent(gpt, mode="closed", device="cpu"), "is of type 'gpt2'", "in words with the mode open")
+    with serving(lambda request, _: "2") as server:
+        spoken = open_respondent(gpt, mode="open", rater=server.name(), answer_tokens=4, device="cpu", keep=False)
+        answers = spoken.answers(["x", "y"], TWO)
+    assert answers.shape == (2, 2) and set(answers[~np.isnan(answers)]) <= {2.0}
+    assert spoken.counts.asked == 4 and np.isnan(answers).sum() == spoken.counts.missing
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from functools import partial
 
 import pytest
 
-from beholder.cli import bench as cli_bench
+from beholder.cli.output import lines_of_progress
 from beholder.errors import BeholderError
 from beholder.evaluation import bench, paper_tables
 from beholder.evaluation.simulate import mixed, simulate
@@ -205,10 +205,8 @@ def test_shots_are_refused_where_no_rating_is_known(tmp_path):
     assert result.exit_code == 2 and "knows no rating of the tested raters" in result.stderr
 
 
-def test_a_long_training_says_a_line_now_and_then(monkeypatch, capsys):
-    monkeypatch.setattr(cli_bench, "EVERY", 0.0)
-    cli_bench._lines_of_progress()(3, 7, "pmllm, seed0: loss 1.2 40/100")
+def test_a_long_training_says_a_line_now_and_then(capsys):
+    lines_of_progress(every=0.0)(3, 7, "pmllm, seed0: loss 1.2 40/100")
     assert "3/7 pmllm, seed0: loss 1.2 40/100" in capsys.readouterr().err
-    monkeypatch.setattr(cli_bench, "EVERY", 3600.0)
-    cli_bench._lines_of_progress()(3, 7, "pmllm")
+    lines_of_progress(every=3600.0)(3, 7, "pmllm")
     assert not capsys.readouterr().err

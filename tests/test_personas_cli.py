@@ -91,6 +91,18 @@ def test_options_of_the_model_in_brackets(planted, name, taken):
     assert refused.exit_code == 2 and "did you mean rating_tokens?" in one_sentence(refused.stderr)
 
 
+def test_fourteen_formats_and_none_better_than_a_constant(planted, tmp_path):
+    of_all = tuple(range(20))
+    planted.options = {"missing": of_all[:-1]}  # nearly nothing is answered, what is missing counts as the middle
+    codes = ",".join(f"000{i}{j}" for i in range(3) for j in range(3)) + ",00100,00101,00102,00110,00111"
+    result = done("exhaustive", "--formats", codes, "--targets", 10, "--out", tmp_path / "out")
+    assert "14 formats, the 10 best and the 3 worst" in " ".join(result.stdout.split())
+    page = (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
+    assert "The 14 formats evaluated: the 10 best and the 3 worst" in page and "| 14 |" in page and "| 11 |" not in page
+    better = float(page.split("| 1 | ")[1].split(" | ")[1]) < 8.25
+    assert ("no format that was tried is better than that" in result.stdout) is not better
+
+
 def test_json_of_exhaustive(planted):
     found = json.loads(done("exhaustive", "--formats", f"00000,{BEST}", "--targets", 3, "--json").stdout)
     assert [one["code"] for one in found["formats"]] == [BEST, "00000"] and "effects" not in found

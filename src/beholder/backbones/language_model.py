@@ -96,16 +96,11 @@ class LanguageModel:
         answers = [""] * len(ids)
         for start in range(0, len(order), batch_size):
             places = order[start : start + batch_size]
-            width = max(len(ids[place]) for place in places)
-            tokens = torch.full((len(places), width), self.padding, dtype=torch.long)
-            mask = torch.zeros_like(tokens)
-            for row, place in enumerate(places):  # padding on the left: all rows end where the answer begins
-                tokens[row, width - len(ids[place]) :] = torch.tensor(ids[place])
-                mask[row, width - len(ids[place]) :] = 1
+            tokens, mask = self.left_padded([ids[place] for place in places])
             with torch.inference_mode():
                 made = self.model.generate(
-                    input_ids=tokens.to(self.device),
-                    attention_mask=mask.to(self.device),
+                    input_ids=tokens,
+                    attention_mask=mask,
                     max_new_tokens=max_new_tokens,
                     do_sample=False,
                     temperature=None,
@@ -114,10 +109,22 @@ class LanguageModel:
                     pad_token_id=self.padding,
                 )
             for row, place in enumerate(places):
-                answers[place] = self.tokenizer.decode(made[row, width:], skip_special_tokens=True).strip()
+                answers[place] = self.tokenizer.decode(made[row, tokens.shape[1] :], skip_special_tokens=True).strip()
             if progress:
                 progress(min(start + batch_size, len(order)), len(order))
         return answers
+
+    def left_padded(self, ids: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Prompts of n conversations -> (tokens, attention mask), [n, longest] int64: all rows end where the answer begins."""
+        import torch
+
+        width = max(map(len, ids))
+        tokens = torch.full((len(ids), width), self.padding, dtype=torch.long)
+        mask = torch.zeros_like(tokens)
+        for row, one in enumerate(ids):
+            tokens[row, width - len(one) :] = torch.tensor(one)
+            mask[row, width - len(one) :] = 1
+        return tokens.to(self.device), mask.to(self.device)
 
     @cached_property
     def stop(self) -> list[int]:
@@ -192,16 +199,24 @@ class ChatLayout:
         return cls(system=(before_system, end), user=(start, before_answer), alone=alone, after_answer=after_answer)
 
 
-def load_language_model(name: str | os.PathLike = DEFAULT_LANGUAGE_MODEL, *, dtype: str = "auto", device: str = "auto") -> LanguageModel:
+class NotLlama(BeholderError):
+    """A language model without the layers of the Llama architecture: it can answer in words, and nothing can be put on it."""
+
+
+def load_language_model(
+    name: str | os.PathLike = DEFAULT_LANGUAGE_MODEL, *, dtype: str = "auto", device: str = "auto", only_words: bool = False
+) -> LanguageModel:
     """A frozen language model by name.
 
     Args:
         name: the embedded part, a local folder, a GGUF file, or a hub repository (see `weights.resolve`).
         dtype: "auto" (bfloat16 where the processor computes in it, else float32), "float32", "bfloat16", "float64".
         device: "auto", "cpu", "cuda", ...
+        only_words: it is only used for `answer`, which any causal language model can give.
 
     Raises:
-        BeholderError: not found, or not of the Llama architecture.
+        NotLlama: not of the Llama architecture, and more than words are wanted.
+        BeholderError: not found.
     """
     found = resolve(name)
     if found.path.is_file() and found.path.suffix != ".gguf":
@@ -220,8 +235,9 @@ def load_language_model(name: str | os.PathLike = DEFAULT_LANGUAGE_MODEL, *, dty
     with quiet_transformers():
         model = transformers.AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, dtype=wanted, use_safetensors=True)
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    if not hasattr(getattr(model, "model", None), "layers") or not hasattr(model.model.layers[0].self_attn, "q_proj"):
-        raise BeholderError(f"{name} is of type {model.config.model_type!r}, not of the Llama architecture: choose such a model")
+    suits = hasattr(getattr(model, "model", None), "layers") and hasattr(model.model.layers[0].self_attn, "q_proj")
+    if not suits and not only_words:
+        raise NotLlama(f"{name} is of type {model.config.model_type!r}, not of the Llama architecture: choose such a model")
     title = found.name if found.source != "folder" else found.path.name
     model = model.eval().requires_grad_(False).to(device)
     # of an unpacked file its own hash: what comes of it depends on the versions of the libraries in details that do not matter

@@ -77,7 +77,7 @@ class TextChat(ChatModel):
 
         with self._loading:
             if self._model is None:
-                self._model = load_language_model(self.name, device=self._device)
+                self._model = load_language_model(self.name, device=self._device, only_words=True)
         model = self._model
         for start in range(0, len(requests), TEXT_BATCH):
             chunk = requests[start : start + TEXT_BATCH]

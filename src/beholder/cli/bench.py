@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from beholder.cli import options
-from beholder.cli.output import note, print_json, progress_bar, show_table
+from beholder.cli.output import lines_of_progress, note, print_json, progress_bar, show_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,7 +23,6 @@ SHOWN = ("srocc", "mae", "personal_r", "coverage", "choice_accuracy")
 SHOWN_ZERO_SHOT = ("srocc", "plcc", "personal_r", "personal_r_rater_means_kept", "mae", "coverage")
 COMPARED = ("srocc", "personal_r", "personal_r_rater_means_kept")
 PAPER_DATASETS = ("para", "lapis")
-EVERY = 60.0  # seconds between two lines of progress where there is no terminal
 
 
 def bench(
@@ -132,7 +131,7 @@ def bench(
             profiles=variants,
             permutations=permutations,
             margin=margin,
-            progress=progress or _lines_of_progress(),
+            progress=progress or lines_of_progress(),
         )
     tables = paper_tables.tables(report) if 0 in report.shots else ""
     if out is not None:
@@ -196,21 +195,6 @@ def _variants(text: str) -> tuple[str, ...]:
     if unknown:
         raise BeholderError(f"--profiles: there is no profile variant {unknown[0]!r}: known are {', '.join(VARIANTS)}")
     return tuple(spelled[part] for part in wanted)
-
-
-def _lines_of_progress() -> Callable[[int, int, str], None]:
-    """Where standard error is a file, a line a minute, so that a long training can be followed."""
-    import time
-
-    last = time.monotonic()
-
-    def line(done: int, total: int, what: str) -> None:
-        nonlocal last
-        if time.monotonic() - last >= EVERY:
-            last = time.monotonic()
-            note(f"{done}/{total} {what}")
-
-    return line
 
 
 def _makers(

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from beholder.personas.search_report import Setting
 
 app = typer.Typer(no_args_is_help=True, help="Profiles as text for language models: which format works, and does the model stay the person.")
-TOP, BOTTOM = 10, 3  # formats shown
 
 Model = Annotated[str, typer.Option("--model", metavar="NAME", help="An embedded LLM, a folder or hub repository, or http(s)://host/v1#model; options in brackets (docs/personas.md).")]
 ModeName = Annotated[
@@ -231,6 +230,8 @@ class _Run:
             f"controls, MSE of a model that ignores the profile: {of.controls.middle:.3f} if it answers 5.5 everywhere, "
             f"{of.controls.best_constant:.3f} with the best constant of each trait"
         )
+        if self.fitness([best])[0] >= of.controls.best_constant:
+            print("no format that was tried is better than that: this model does not follow the profiles")
         if of.notice:
             print(of.notice)
         note(self.effort())
@@ -288,13 +289,13 @@ def _show_searches(run: _Run, searches: Sequence[Search], optimum: Optimum | Non
 
 
 def _show_formats(run: _Run, ranked: Sequence[Evaluation]) -> None:
-    rows = [
-        [place, one.format.code, f"{one.mse:.3f}", f"{one.r:+.3f}", f"{one.shuffled_mse:.3f}", one.missing]
-        for place, one in enumerate(ranked, start=1)
-        if place <= TOP or place > len(ranked) - BOTTOM
-    ]
+    from beholder.personas.search_report import BOTTOM, TOP, shown
+
+    some = shown(ranked)
+    rows = [[place, one.format.code, f"{one.mse:.3f}", f"{one.r:+.3f}", f"{one.shuffled_mse:.3f}", one.missing] for place, one in some]
     columns = ["rank", "format", "MSE", "r", "shuffled", "missing"]
-    show_table(rows, columns=columns, title=run.title(f"{len(ranked)} formats"), right=columns[2:])
+    which = f", the {TOP} best and the {BOTTOM} worst" if len(some) < len(ranked) else ""
+    show_table(rows, columns=columns, title=run.title(f"{len(ranked)} formats{which}"), right=columns[2:])
 
 
 def _show_effects(run: _Run, ranked: Sequence[Evaluation]) -> None:

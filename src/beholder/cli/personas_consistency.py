@@ -12,7 +12,7 @@ from beholder.cli import options
 from beholder.cli.output import lines_of_progress, note, note_wait, print_json, progress_bar, show_table
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import numpy as np
 
@@ -117,7 +117,7 @@ def consistency(
             setting=setting,
             progress=bar or lines_of_progress(),
         )
-    _finish(found, out=out, as_json=as_json, asked=[base, *others.values(), *again.values()])
+    _finish(found, out=out, as_json=as_json, asked={base.name: base} | others | {f"{label}, other images": one for label, one in again.items()})
 
 
 @dataclass(frozen=True)
@@ -284,7 +284,7 @@ def _respondents(
     return base, {one.label: made(one, seed) for one in opened}, {one.label: made(one, seed + 1) for one in opened} if other_images else {}
 
 
-def _finish(found: Study, *, out: Path | None, as_json: bool, asked: Sequence[Respondent]) -> None:
+def _finish(found: Study, *, out: Path | None, as_json: bool, asked: Mapping[str, Respondent]) -> None:
     from beholder.errors import MissingExtra
     from beholder.personas import consistency_report as report
     from beholder.profile import BIG_FIVE
@@ -310,5 +310,5 @@ def _finish(found: Study, *, out: Path | None, as_json: bool, asked: Sequence[Re
     for line in (found.inventory.notice, report.PAPER_SETTING, *report.remarks(found)):
         if line:
             print(line)
-    counts = [str(one.counts) for one in asked if one.counts.asked]
+    counts = [f"{label}: {one.counts}" for label, one in asked.items() if one.counts.asked]
     note("; ".join(counts) if counts else "every answer was known")

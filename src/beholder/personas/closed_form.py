@@ -7,7 +7,6 @@ before the statement, so that persona and instruction are computed once for all 
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -21,10 +20,11 @@ from beholder.backbones.prefix_tree import common, grown
 from beholder.backbones.shared_prefix import Prefix, SharedPrefixModel
 from beholder.errors import BeholderError
 from beholder.personas.ledger import Counts
+from beholder.personas.paired_images import PairedImages, short_hash
 
 if TYPE_CHECKING:
     from beholder.personas.inventory import Inventory
-    from beholder.scorers.pmllm.model import PMLLM, ImageTokens
+    from beholder.scorers.pmllm.model import PMLLM
 
 Progress = Callable[[int, int], None]
 LOW, HIGH = 1, 5
@@ -34,7 +34,6 @@ STATEMENT = "\n\nStatement: {statement}"
 ANSWER = "Answer: "
 TOKENS = {"cpu": 2048, "cuda": 32768}  # per forward pass
 PASS = 32  # tokens that take about as long as what a forward pass costs in any case
-IMAGES_TOGETHER = 64
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,7 @@ class ClosedForm:
         self.counts = Counts()
         self.tokens = tokens or TOKENS.get(language_model.device.split(":")[0], TOKENS["cpu"])
         self._model: Any = SharedPrefixModel(language_model)
-        self._seen: _Seen | None = None
+        self._images: PairedImages | None = None
         self._digits, self._tail = self._answer_tokens()
 
     @classmethod
@@ -95,18 +94,16 @@ class ClosedForm:
         made = cls(model.language_model, balanced=balanced, tokens=tokens)
         if features is None:
             return made
-        if not len(features):
-            raise BeholderError("there is no image to pair the items with: give at least one, or ask the language model alone")
         made.name = f"{made.name}+images"
-        made._model, made._seen = model, _Seen(model, features, seed=seed)
+        made._model, made._images = model, PairedImages(model, features, seed=seed)
         return made
 
     @property
     def version(self) -> str:
         """Weights, their type, wording and options; with images also what was trained, the images and the seed."""
         wording = [ANCHORS, INSTRUCTION, STATEMENT, ANSWER]
-        parts = ["closed", self.language_model.revision, str(self.language_model.dtype).removeprefix("torch."), _hash(json.dumps(wording).encode())]
-        return "/".join([*parts, *(["balanced"] if self.balanced else []), *([self._seen.version] if self._seen else [])])
+        parts = ["closed", self.language_model.revision, str(self.language_model.dtype).removeprefix("torch."), short_hash(json.dumps(wording).encode())]
+        return "/".join([*parts, *(["balanced"] if self.balanced else []), *([self._images.version] if self._images else [])])
 
     # --- answering
 
@@ -144,7 +141,7 @@ class ClosedForm:
         """[n_personas, n_statements], no text twice."""
         orders = (False, True) if self.balanced else (False,)
         asked = [self._asked(place, persona, statements, descending=order) for place, persona in enumerate(personas) for order in orders]
-        images = None if self._seen is None else self._seen.drawn(personas, statements)
+        images = None if self._images is None else self._drawn(personas, statements)
         sums, done = np.zeros((len(personas), len(statements))), 0
         for places, prefix in grown([one.prefix for one in asked], make=self._model.prefixes, tokens=self.tokens):
             for rows, columns in self._passes([asked[place].items for place in places]):
@@ -157,6 +154,10 @@ class ClosedForm:
                 done += found.size
                 progress(done / (len(asked) * len(statements)))
         return sums / len(orders)
+
+    def _drawn(self, personas: list[str], statements: list[str]) -> np.ndarray:
+        """[n_personas, n_statements] places of images."""
+        return np.array([[self._images.place(persona, statement) for statement in statements] for persona in personas])
 
     def _passes(self, items: list[list[list[int]]]) -> list[tuple[list[int], list[int]]]:
         """(rows, columns) of each forward pass: several personas with items of about the same length, so that little is padding."""
@@ -184,7 +185,7 @@ class ClosedForm:
         for row, ids in enumerate(flat):  # padding on the right: nothing looks ahead
             tokens[row, : len(ids)] = torch.tensor(ids)
         tokens = tokens.to(language.device)
-        seen = {} if self._seen is None else {"images": self._seen.tokens(images)}
+        seen = {} if self._images is None else {"images": self._images.tokens(images)}
         hidden = self._model.after_prefix(tokens, prefix=prefix, **seen)
         last = torch.tensor([len(ids) - 1 for ids in flat], device=tokens.device)
         logits = self._model.logits_of(hidden[torch.arange(len(flat), device=tokens.device), last], self._digits)
@@ -206,9 +207,9 @@ class ClosedForm:
                 f"{self.language_model.name} can see: shorten the persona"
             )
         shared = min(common(ids), *(len(one) - 1 for one in ids))
-        if self._seen is not None:  # what sees the image is no prefix
+        if self._images is not None:  # what sees the image is no prefix
             before = self.language_model.chat.before_user(persona)
-            if self._seen.from_header:
+            if self._images.model.config.mask_from == "header":
                 before = before.removesuffix(self.language_model.chat.user[0])
             shared = min(shared, common([self.language_model.encode(before), ids[0]]))
         return _Asked(place, descending, ids[0][:shared], [one[shared:] for one in ids])
@@ -236,48 +237,6 @@ class ClosedForm:
         return digits, len(written[0]) - place
 
 
-class _Seen:
-    """The images that a P-MLLM sees with the items.
-
-    Args:
-        features: [m, t, width]; their keys and values are computed at the first use and kept.
-    """
-
-    def __init__(self, model: PMLLM, features: np.ndarray, *, seed: int) -> None:
-        self.model, self.features, self.seed = model, np.ascontiguousarray(features, dtype=np.float32), seed
-        self.from_header = model.config.mask_from == "header"
-        self._tokens: ImageTokens | None = None
-        trained = [tensor.float().cpu().numpy().tobytes() for _, tensor in sorted(model.trained_state().items())]
-        self.version = f"fusion-{_hash(repr(model.config).encode(), *trained)}/images-{_hash(self.features.tobytes())}/seed-{seed}"
-
-    def drawn(self, personas: list[str], statements: list[str]) -> np.ndarray:
-        """[n_personas, n_statements] places of images."""
-        texts = [[json.dumps([self.seed, persona, statement]) for statement in statements] for persona in personas]
-        return np.array([[int(_hash(text.encode()), 16) % len(self.features) for text in row] for row in texts])
-
-    def tokens(self, which: np.ndarray) -> ImageTokens:
-        """Keys and values of the images at these places."""
-        device = self.model.language_model.device
-        if self._tokens is None:
-            chunks = [self.features[start : start + IMAGES_TOGETHER] for start in range(0, len(self.features), IMAGES_TOGETHER)]
-            made = [self.model.image_tokens(torch.from_numpy(chunk).to(device)) for chunk in chunks]
-            blocks = range(len(made[0].keys))
-            self._tokens = replace(
-                made[0],
-                keys=tuple(torch.cat([one.keys[block] for one in made]) for block in blocks),
-                values=tuple(torch.cat([one.values[block] for one in made]) for block in blocks),
-            )
-        return self._tokens.rows(torch.from_numpy(which).to(device))
-
-
 def _scaled(progress: Progress | None, total: int) -> Callable[[float], None]:
     """Tells a share of the work as answers done, of all that were asked for."""
     return (lambda share: None) if progress is None else (lambda share: progress(round(share * total), total))
-
-
-def _hash(*parts: bytes) -> str:
-    """16 hex digits."""
-    digest = hashlib.blake2b(digest_size=8)
-    for part in parts:
-        digest.update(part)
-    return digest.hexdigest()

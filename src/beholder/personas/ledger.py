@@ -58,6 +58,7 @@ class Respondent(Protocol):
         version: changes whenever an answer might (weights, prompts, mode).
         unit: what its progress counts, "item answers".
         counts: what it did since it was made.
+        together: how many personas at once suit it; may be left out.
     """
 
     name: str

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import threading
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -15,6 +13,7 @@ from beholder.backbones.chat import ChatModel, ChatRequest
 from beholder.backbones.local_chat import TEXT_BATCH
 from beholder.backbones.reply_cache import Reply, ReplyCache
 from beholder.errors import BeholderError
+from beholder.personas.paired_images import PairedImages
 
 if TYPE_CHECKING:
     from beholder.scorers.pmllm.model import PMLLM
@@ -39,16 +38,11 @@ class PMLLMChat(ChatModel):
 
     def __init__(self, model: PMLLM, images: np.ndarray | None = None, *, seed: int = 0, cache: ReplyCache | None = None) -> None:
         super().__init__(cache=cache, prices=None)
-        if images is not None and not len(images):
-            raise BeholderError("there is no image to pair the questions with: give some photographs")
-        self._pmllm, self._images, self._seed = model, images, seed
+        self._pmllm = model
+        self._images = None if images is None else PairedImages(model, images, seed=seed)
         language = model.language_model
         self.name = language.name + ("" if images is None else "+fusion")
-        self._version = f"{language.revision}/{str(language.dtype).removeprefix('torch.')}"
-        if images is not None:
-            trained = [tensor.float().cpu().numpy().tobytes() for _, tensor in sorted(model.trained_state().items())]
-            seen = [_hash(repr(model.config).encode(), *trained), _hash(np.ascontiguousarray(images, dtype=np.float32).tobytes())]
-            self._version += f"/fusion-{seen[0]}/images-{seen[1]}/seed-{seed}"
+        self._version = f"{language.revision}/{str(language.dtype).removeprefix('torch.')}" + (f"/{self._images.version}" if self._images else "")
         self._generating = threading.Lock()
 
     @property
@@ -58,7 +52,7 @@ class PMLLMChat(ChatModel):
 
     def image_of(self, request: ChatRequest) -> int:
         """The place of the image that a request is paired with."""
-        return int(_hash(json.dumps([self._seed, request.system, request.text]).encode()), 16) % len(self._images)
+        return self._images.place(request.system, request.text)
 
     def _answers(self, requests: Sequence[tuple[str, ChatRequest]], *, max_tokens: int) -> Iterator[tuple[str, Reply]]:
         encode = self._pmllm.language_model.encode
@@ -76,36 +70,16 @@ class PMLLMChat(ChatModel):
         chat, harmless = language.chat, language.harmless
         before = [chat.before_user(harmless(request.system)) for request in requests]
         ids = [language.encode(first + harmless(request.text) + chat.after_user) for first, request in zip(before, requests, strict=True)]
-        width = max(map(len, ids))
-        if width + max_tokens > language.context:
-            raise BeholderError(f"a prompt has {width} tokens, the language model {language.name} sees {language.context} at most: shorten it")
+        longest = max(map(len, ids))
+        if longest + max_tokens > language.context:
+            raise BeholderError(f"a prompt has {longest} tokens, the language model {language.name} sees {language.context} at most: shorten it")
         if self._pmllm.config.mask_from == "header":
             before = [first.removesuffix(chat.user[0]) for first in before]
-        tokens = torch.full((len(ids), width), language.padding, dtype=torch.long)
-        present, fused = torch.zeros_like(tokens), torch.zeros_like(tokens, dtype=torch.bool)
+        tokens, present = language.left_padded(ids)
+        fused = torch.zeros_like(tokens, dtype=torch.bool)
         for row, (one, first) in enumerate(zip(ids, before, strict=True)):
-            padding = width - len(one)
-            tokens[row, padding:] = torch.tensor(one)
-            present[row, padding:] = 1
-            fused[row, padding + len(language.encode(first)) :] = True
+            fused[row, longest - len(one) + len(language.encode(first)) :] = True
         with torch.inference_mode():
-            images = None
-            if self._images is not None:
-                chosen = np.stack([self._images[self.image_of(request)] for request in requests])
-                images = self._pmllm.image_tokens(torch.from_numpy(chosen).to(language.device))
-            made = self._pmllm.generate(
-                tokens.to(language.device),
-                images=images,
-                mask=fused.to(language.device),
-                attention_mask=present.to(language.device),
-                max_new_tokens=max_tokens,
-            )
-        return [language.tokenizer.decode(row[width:], skip_special_tokens=True).strip() for row in made]
-
-
-def _hash(*parts: bytes) -> str:
-    """16 hex digits."""
-    digest = hashlib.blake2b(digest_size=8)
-    for part in parts:
-        digest.update(part)
-    return digest.hexdigest()
+            images = None if self._images is None else self._images.tokens(np.array([self.image_of(request) for request in requests]))
+            made = self._pmllm.generate(tokens, images=images, mask=fused, attention_mask=present, max_new_tokens=max_tokens)
+        return [language.tokenizer.decode(row[longest:], skip_special_tokens=True).strip() for row in made]

@@ -56,15 +56,13 @@ def open_respondent(
         if value < 1:
             raise BeholderError(f"{name} = {value} is too small: give 1 or more")
     if mode == "closed" and not remote:
-        from beholder.backbones.language_model import load_language_model
+        from beholder.backbones.language_model import NotLlama, load_language_model
         from beholder.personas.closed_form import ClosedForm
 
         try:
             language = load_language_model(model, device=device)
-        except BeholderError as error:
-            if "Llama architecture" in str(error):
-                raise BeholderError(f"{error}, or ask it in words with the mode open") from None
-            raise
+        except NotLlama as error:
+            raise BeholderError(f"{error}, or ask this one in words with the mode open") from None
         return ClosedForm(language, balanced=balanced)
     from beholder.backbones.chat import open_chat_model
     from beholder.personas.open_ended import ClosedChat, OpenEnded

@@ -178,6 +178,11 @@ def ranking(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
     return sorted(evaluations, key=lambda one: (np.isnan(one.mse), one.mse, one.format.code))
 
 
+def shown(ranked: Sequence[Evaluation]) -> list[tuple[int, Evaluation]]:
+    """(rank, evaluation) of the best and the worst, or of all if these are few."""
+    return [(place, one) for place, one in enumerate(ranked, start=1) if place <= TOP or place > len(ranked) - BOTTOM]
+
+
 def _row(one: Evaluation) -> dict[str, object]:
     row: dict[str, object] = {"code": one.format.code} | {name: getattr(one.format, name) for name in COMPONENTS}
     row |= {"mse": _number(one.mse), "r": _number(one.r), "shuffled_mse": _number(one.shuffled_mse)}
@@ -201,12 +206,11 @@ def _page(setting: Setting, ranked: list[Evaluation], searches: Sequence[Search]
         yield "## Genetic search\n"
         yield from _searches(searches, optimum)
     whole = len(ranked) == len(all_formats())
-    shown = ranked if len(ranked) <= TOP + BOTTOM else ranked[:TOP] + ranked[-BOTTOM:]
-    yield f"## {'All' if whole else 'The'} {len(ranked)} formats evaluated: the best{' and the worst' if shown is not ranked else ''}\n"
+    some = f": the {TOP} best and the {BOTTOM} worst" if len(shown(ranked)) < len(ranked) else ""
+    yield f"## {'All' if whole else 'The'} {len(ranked)} formats evaluated{some}\n"
     yield "| rank | code | MSE | r | shuffled | missing | " + " | ".join(BIG_FIVE) + " |"
     yield "|---|---|---|---|---|---|" + "---|" * len(BIG_FIVE)
-    places = list(range(1, TOP + 1)) + list(range(len(ranked) - BOTTOM + 1, len(ranked) + 1))
-    for place, one in zip(places if shown is not ranked else range(1, len(ranked) + 1), shown, strict=True):
+    for place, one in shown(ranked):
         cells = [str(place), one.format.code, f"{one.mse:.3f}", f"{one.r:+.3f}", f"{one.shuffled_mse:.3f}", str(one.missing)]
         yield "| " + " | ".join([*cells, *(f"{value:.2f}" for value in one.trait_mse)]) + " |"
     yield ""
