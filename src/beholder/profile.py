@@ -59,6 +59,8 @@ class Profile:
                     object.__setattr__(self, spec.name, _validated(spec.name, getattr(self, spec.name)))
                 except BeholderError as error:
                     wrong.append(str(error))
+        # A free field under a known field's name would be read back as that field, or hide it.
+        wrong += [f"the free field {key!r} is the known field {_plain(key)}: set it there" for key in self.free if _plain(key) in _KNOWN]
         if wrong:
             raise BeholderError("; ".join(wrong))
         object.__setattr__(self, "free", {str(k): v for k, v in dict(self.free).items() if not _missing(v)})
@@ -87,14 +89,13 @@ class Profile:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Profile:
         """Known names become fields (case, blanks and hyphens do not matter), all others free fields."""
-        names = {s.name for s in fields(cls)} - {"free"}
         named: dict[str, Any] = {}
         free: dict[str, Any] = {}
         for key, value in values.items():
-            name = re.sub(r"[\s\-]+", "_", str(key).strip().lower())
+            name = _plain(key)
             if name == "free" and isinstance(value, Mapping):
                 free.update(value)
-            elif name in names:
+            elif name in _KNOWN:
                 named[name] = value
             else:
                 free[str(key)] = value
@@ -128,6 +129,14 @@ class Profile:
         if self.free:
             values["free"] = dict(self.free)
         Path(path).write_text(tomli_w.dumps(values), encoding="utf-8")
+
+
+_KNOWN = frozenset(s.name for s in fields(Profile)) - {"free"}
+
+
+def _plain(name: Any) -> str:
+    """A field's name with case, blanks and hyphens evened out."""
+    return re.sub(r"[\s\-]+", "_", str(name).strip().lower())
 
 
 def _missing(value: Any) -> bool:
