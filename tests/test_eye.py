@@ -9,6 +9,7 @@ import pytest
 
 import beholder
 from beholder import eye as eye_module
+from beholder.engine import source as source_module
 from beholder.engine.local import index
 from beholder.engine.source import Features
 from beholder.errors import BeholderError
@@ -155,14 +156,15 @@ def test_more_features_than_memory_give_the_same(eye, photos, tmp_path, monkeypa
         collected.append(more["collect"])
         return index(*arguments, **more)
 
-    monkeypatch.setattr(eye_module, "index", counted)
+    monkeypatch.setattr(source_module, "index", counted)
     for limit, together in ((4 * 9 * 6, True), (4 * 9 * 6 - 1, False)):  # six files of nine numbers
         monkeypatch.setattr(eye_module, "LARGE", limit)
         features = Features(SlowEncoder(), store=FeatureStore(tmp_path / str(limit)))
         with Eye(Stub(features=features), features=features) as other:
             assert other.rank(photos, rater=me) == whole
         assert features.encoder.n_encoded == 4
-        assert collected.pop() is together
+        assert collected[0] is together
+        collected.clear()
 
 
 def test_scorers_by_name(eye):

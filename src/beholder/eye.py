@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from beholder.engine.local import Progress, index
+from beholder.engine.local import Progress
 from beholder.errors import BeholderError
 from beholder.folders import Found, Skipped, find_photos, nothing_found
 from beholder.located import SkippedInput, locate
@@ -19,7 +19,7 @@ from beholder.rater import Rater
 
 if TYPE_CHECKING:
     from beholder.datasets.base import Dataset
-    from beholder.engine.source import Features
+    from beholder.engine.source import Features, JointFeatures
     from beholder.scorers.base import Scorer
 
 FIT_CHUNK = 1024  # images
@@ -58,7 +58,7 @@ class Eye:
         features: of the scorer; they know the encoder and the store.
     """
 
-    def __init__(self, scorer: Scorer, *, features: Features) -> None:
+    def __init__(self, scorer: Scorer, *, features: Features | JointFeatures) -> None:
         self.scorer, self.features = scorer, features
 
     def __enter__(self) -> Eye:
@@ -219,14 +219,7 @@ class Eye:
         located = locate(rater or Rater(), photos=found.photos, folders=[*dict.fromkeys(folders), *look_in])
         wanted = list(dict.fromkeys([*found.photos, *located.files]))
         collect = 4 * self.features.dim * len(wanted) <= LARGE
-        indexed = index(
-            wanted,
-            encoder=self.features.encoder,
-            store=self.features.store,
-            layers=list(self.features.layers),
-            progress=progress,
-            collect=collect,
-        )
+        indexed = self.features.index(wanted, progress=progress, collect=collect)
         if collect:
             self.features.keep(indexed.images, indexed.features)
 

@@ -39,7 +39,8 @@ def bench(
         typer.Option(
             "--protocol",
             metavar="NAME",
-            help="new-rater-new-image, new-rater, new-image, choices, zero-shot, zero-shot-strict or published-folds.",
+            help="new-rater-new-image, new-rater, new-image, choices, zero-shot, zero-shot-strict, support-100, support-100-strict or "
+            "published-folds.",
         ),
     ] = "new-rater-new-image",
     protocol_options: Annotated[
@@ -52,17 +53,17 @@ def bench(
     ] = None,
     shots: Annotated[
         str | None,
-        typer.Option("--shots", metavar="0,5,..", help="Numbers of support ratings.", show_default="0,5,10,20,50,100; zero-shot: 0"),
+        typer.Option("--shots", metavar="0,5,..", help="Numbers of support ratings.", show_default="0,5,10,20,50,100; support-100: 10,100; zero-shot: 0"),
     ] = None,
     fit: Annotated[
         bool | None,
         typer.Option(
             "--fit/--no-fit",
             help="Train the scorers on each fold first, or use them as shipped.",
-            show_default="zero-shot: --fit, others: --no-fit",
+            show_default="zero-shot, support-100: --fit; others: --no-fit",
         ),
     ] = None,
-    seeds: Annotated[str | None, typer.Option("--seeds", metavar="0,1 or 0-9", help="Repeats.", show_default="0; zero-shot: 0-9")] = None,
+    seeds: Annotated[str | None, typer.Option("--seeds", metavar="0,1 or 0-9", help="Repeats.", show_default="0; support-100: 42; zero-shot: 0-9")] = None,
     folds: Annotated[int | None, typer.Option("--folds", metavar="K", min=2, help="Folds per repeat.", show_default="5")] = None,
     max_raters: Annotated[
         int | None, typer.Option("--max-raters", metavar="N", min=1, help="Test raters per fold.", show_default="all")
@@ -84,6 +85,7 @@ def bench(
     ] = "",
     weights: options.WeightsFolder = None,
     encoder: options.EncoderName = "efficientnet-lite0",
+    model: options.ModelName = None,
     predictions: Annotated[
         Path | None, typer.Option("--predictions", metavar="FILE.csv", help="Write every prediction there.", show_default=False)
     ] = None,
@@ -118,7 +120,7 @@ def bench(
     wanted_shots = _numbers(shots, option="--shots") if shots is not None else None
     ratings = read(dataset, root)
     images = measuring.query_images(ratings, chosen.folds(ratings)) if not fit else []
-    makers = _makers(names, ratings, images=images, encoder=encoder, weights=weights, trained=not fit)
+    makers = _makers(names, ratings, images=images, encoder=encoder, model=model, weights=weights, trained=not fit)
     with progress_bar("measuring") as progress:
         report = measuring.run(
             ratings,
@@ -198,30 +200,36 @@ def _variants(text: str) -> tuple[str, ...]:
 
 
 def _makers(
-    names: list[str], ratings: Dataset, *, images: list[str], encoder: str, weights: Path | None, trained: bool
+    names: list[str],
+    ratings: Dataset,
+    *,
+    images: list[str],
+    encoder: str,
+    model: str | None,
+    weights: Path | None,
+    trained: bool,
 ) -> dict[str, Callable[[], Scorer]]:
     """Name -> a function that makes the scorer. All images are encoded once, for the layers that any of them wants."""
     from beholder import scorers
     from beholder.engine.local import index
-    from beholder.engine.source import Features
-    from beholder.errors import UnreadableImage
+    from beholder.errors import BeholderError, UnreadableImage
     from beholder.features import FeatureStore
+    from beholder.scorers.feature_sources import sources, takes_model, with_model
 
-    network, store = scorers.encoder_for(names, encoder=encoder), FeatureStore()
-    layers = {name: scorers.feature_layers(name, encoder=encoder) for name in names}
-    used = [str(ratings.images[image]) for image in ratings.used_images]
-    with progress_bar("looking at photographs") as progress:
-        found = index(list(dict.fromkeys([*used, *images])), encoder=network, store=store, progress=progress, collect=False)
-    if found.skipped:
-        raise UnreadableImage(found.skipped[0].path, f"{found.skipped[0].reason}, or take it out of the dataset")
-    sources: dict[tuple | None, Features] = {}
-    makers = {}
-    for name in names:
-        key = tuple(layers[name]) if layers[name] is not None else None
-        if key not in sources:
-            sources[key] = Features(network, layers=layers[name], store=store)
-        makers[name] = partial(scorers.make, name, features=sources[key], weights=weights, trained=trained)
-    return makers
+    full = {name: with_model(name, model) for name in names}
+    if model is not None and not any(takes_model(name) for name in names):
+        raise BeholderError(f"--model = {model!r}, but none of {', '.join(names)} takes one: leave it out, or give it as --encoder")
+    store = FeatureStore()
+    seen = sources(list(full.values()), encoder=encoder, store=store)
+    used = list(dict.fromkeys([*(str(ratings.images[image]) for image in ratings.used_images), *images]))
+    for network in seen.encoders:
+        with progress_bar("looking at photographs") as progress:
+            found = index(used, encoder=network, store=store, progress=progress, collect=False)
+        if found.skipped:
+            raise UnreadableImage(found.skipped[0].path, f"{found.skipped[0].reason}, or take it out of the dataset")
+    return {
+        name: partial(scorers.make, asked, features=seen.by_name[asked], weights=weights, trained=trained) for name, asked in full.items()
+    }
 
 
 def _draw(report: Report, out: Path) -> None:

@@ -41,7 +41,17 @@ EncoderName = Annotated[
     typer.Option(
         "--encoder",
         metavar="NAME[x=1]",
-        help="efficientnet-lite0, or a folder or hub repository of CLIP, SigLIP or DINO. Options stand in brackets: DIR\\[fit=pad].",
+        help="efficientnet-lite0, beholder-mini, or a folder or hub repository of CLIP, SigLIP, DINO or a VLM; A+B for both. Options stand in "
+        "brackets: DIR\\[fit=pad].",
+    ),
+]
+ModelName = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        metavar="NAME[x=1]",
+        help="The VLM of scorers that take one (linear-hidden, few-shot, lora, ...): beholder-mini, a folder or a hub repository.",
+        show_default="as each scorer has it",
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead.")]

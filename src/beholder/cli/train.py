@@ -17,6 +17,7 @@ def train(
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the weights go.", show_default=False)],
     dataset: Annotated[str, typer.Option("--dataset", metavar="NAME", help="How the folder is read: folder, para, lapis, ...")] = "folder",
     encoder: options.EncoderName = "efficientnet-lite0",
+    model: options.ModelName = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Let a scorer learn from the ratings of many people; rank --weights DIR uses what it learned.
@@ -26,9 +27,9 @@ def train(
     """
     from beholder import scorers
     from beholder.datasets import read
-    from beholder.engine.source import Features
     from beholder.errors import BeholderError
     from beholder.eye import Eye
+    from beholder.scorers.feature_sources import sources, takes_model, with_model
 
     cls = scorers.scorer_class(scorer)
     if cls.save_pretrained is scorers.Scorer.save_pretrained:
@@ -36,7 +37,8 @@ def train(
     ratings = read(dataset, data)
     for line in ratings.notes:
         note(line)
-    features = Features(scorers.encoder_for([scorer], encoder=encoder), layers=scorers.feature_layers(scorer, encoder=encoder))
+    scorer = with_model(scorer, model)
+    features = sources([scorer], encoder=encoder).by_name[scorer]
     with Eye(scorers.make(scorer, features=features, trained=False), features=features) as eye:
         with progress_bar("looking at photographs") as progress:
             eye.fit(ratings, progress=progress, steps=_said, checkpoints=out / "checkpoints")
@@ -55,7 +57,8 @@ def train(
     else:
         print(f"{name} {version}: learned from {summary['ratings']} ratings of {summary['images']} images by {summary['raters']} raters")
         other = "" if encoder == "efficientnet-lite0" else f" --encoder '{encoder}'"
-        print(f"use it:  beholder rank PATH... --scorer {name} --weights {out}{other}")
+        again = f"'{scorer}'" if takes_model(scorer) and "[" in scorer else name  # which model is no part of the weights
+        print(f"use it:  beholder rank PATH... --scorer {again} --weights {out}{other}")
 
 
 def _said(done: int, total: int, text: str) -> None:

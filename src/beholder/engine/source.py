@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from beholder.backbones.base import ImageEncoder
-from beholder.engine.local import Progress, chosen_layers, index
+from beholder.engine.local import Indexed, Progress, chosen_layers, index
 from beholder.errors import UnreadableImage
 from beholder.features import FeatureStore
 from beholder.shards import FeatureSpace
@@ -75,14 +75,7 @@ class Features:
             rows = [self._rows.get(key) if key is not None else None for key in keys]
         missing = [place for place, row in enumerate(rows) if row is None]
         if missing:
-            indexed = index(
-                [paths[place] for place in missing],
-                encoder=self.encoder,
-                store=self.store,
-                layers=list(self.layers),
-                progress=progress,
-                workers=self._workers,
-            )
+            indexed = self.index([paths[place] for place in missing], progress=progress)
             if indexed.skipped:
                 raise UnreadableImage(indexed.skipped[0].path, indexed.skipped[0].reason)
             for place, row in zip(missing, self._keep([keys[place] for place in missing], indexed.features), strict=True):
@@ -97,6 +90,18 @@ class Features:
         found.flags.writeable = False
         return found
 
+    def index(self, images: Sequence[str | os.PathLike], *, progress: Progress | None = None, collect: bool = True) -> Indexed:
+        """Look the photographs up and compute what is missing; those that cannot be read are named. See `engine.local.index`."""
+        return index(
+            images,
+            encoder=self.encoder,
+            store=self.store,
+            layers=list(self.layers),
+            progress=progress,
+            workers=self._workers,
+            collect=collect,
+        )
+
     def keep(self, images: Sequence[str], features: np.ndarray) -> None:
         """Remember features [n, dim] that `index` gave for `images` [n]; they become read-only."""
         self._keep([_key(os.fsdecode(image)) for image in images], features)
@@ -110,6 +115,73 @@ class Features:
             while len(self._rows) > self._most:
                 self._rows.popitem(last=False)
         return rows
+
+
+class JointFeatures:
+    """Features of several encoders, one after the other; each encoder keeps its own place in the store, so nothing is computed twice.
+
+    Args:
+        parts: of different encoders.
+
+    Attributes:
+        dim, key, layers, token_widths: as of `Features`; a layer name that several parts have is written "ENCODER/PREPROCESSING:LAYER".
+    """
+
+    def __init__(self, parts: Sequence[Features]) -> None:
+        self.parts = tuple(parts)
+        self.dim = sum(part.dim for part in self.parts)
+        self.key = " + ".join(part.key for part in self.parts)
+        names = [layer for part in self.parts for layer in part.layers]
+        self.layers: dict[str, slice] = {}
+        self.token_widths: dict[str, int] = {}
+        for part, start in zip(self.parts, self._starts(), strict=True):
+            for layer, columns in part.layers.items():
+                name = layer if names.count(layer) == 1 else f"{part.encoder.name}/{part.encoder.preprocessing}:{layer}"
+                self.layers[name] = slice(start + columns.start, start + columns.stop)
+                self.token_widths |= {name: part.token_widths[layer]} if layer in part.token_widths else {}
+
+    def _starts(self) -> list[int]:
+        return [sum(part.dim for part in self.parts[:place]) for place in range(len(self.parts))]
+
+    @property
+    def store(self) -> FeatureStore:
+        """The store of the first; the parts may share one."""
+        return self.parts[0].store
+
+    def __call__(self, images: Sequence[str | os.PathLike], *, progress: Progress | None = None) -> np.ndarray:
+        """As of `Features`."""
+        found = np.hstack([part(images, progress=self._share(progress, place)) for place, part in enumerate(self.parts)])
+        found.flags.writeable = False
+        return found
+
+    def index(self, images: Sequence[str | os.PathLike], *, progress: Progress | None = None, collect: bool = True) -> Indexed:
+        """As of `Features`: a photograph that one encoder cannot use is skipped for all."""
+        images = list(images)
+        found = [part.index(images, progress=self._share(progress, place), collect=collect) for place, part in enumerate(self.parts)]
+        skipped = {one.path: one for indexed in reversed(found) for one in indexed.skipped}
+        keep = [image for image in found[0].images if image not in skipped]
+        features = np.hstack([_rows(indexed, keep) if collect else indexed.features for indexed in found])
+        return Indexed(keep, features, list(skipped.values()), found[0].duplicates, sum(indexed.n_computed for indexed in found))
+
+    def keep(self, images: Sequence[str], features: np.ndarray) -> None:
+        """As of `Features`."""
+        for part, start in zip(self.parts, self._starts(), strict=True):
+            part.keep(images, np.ascontiguousarray(features[:, start : start + part.dim]))
+
+    def _share(self, progress: Progress | None, place: int) -> Progress | None:
+        """Progress of one part, as progress of all."""
+        if progress is None:
+            return None
+        n = len(self.parts)
+        return lambda done, total: progress(place * total + done, n * total)
+
+
+def _rows(indexed: Indexed, images: Sequence[str]) -> np.ndarray:
+    """The features of some of the photographs that were indexed, in the order of `images`."""
+    if indexed.images == list(images):
+        return indexed.features
+    place: Mapping[str, int] = {image: row for row, image in enumerate(indexed.images)}
+    return indexed.features[[place[image] for image in images]]
 
 
 def _key(path: str) -> tuple | None:

@@ -25,6 +25,13 @@ SCORERS = {
     "taste": "beholder.scorers.taste.scorer:TasteScorer",
     "population": "beholder.scorers.baselines.scorer:PopulationScorer",
     "linear-hidden": "beholder.scorers.linear_hidden.scorer:LinearHiddenScorer",
+    "linear-hidden-reduce": "beholder.scorers.linear_hidden.reduce:LinearHiddenReduceScorer",
+    "raw-text": "beholder.scorers.vlm_text.raw_text:RawTextScorer",
+    "adjust-bias": "beholder.scorers.vlm_text.adjust_bias:AdjustBiasScorer",
+    "few-shot": "beholder.scorers.vlm_text.few_shot:FewShotScorer",
+    "lora": "beholder.scorers.lora.scorer:LoRAScorer",
+    "lora-tokencls": "beholder.scorers.lora.scorer:LoRATokenScorer",
+    "ici": "beholder.scorers.ici.scorer:ICIScorer",
     "single-stage": "beholder.scorers.baselines.single_stage:SingleStageScorer",
     "two-stage": "beholder.scorers.baselines.two_stage:TwoStageScorer",
     "pmllm": "beholder.scorers.pmllm.scorer:PMLLMScorer",
@@ -44,16 +51,16 @@ def load(
     Args:
         name: of a scorer: one of `SCORERS`, or "module:Class" for one of your own. Options stand in brackets: "pmllm[read=integer]".
         weights: folder that `save_pretrained` wrote; the weights that come with the package if not given.
-        encoder: of the images, see `beholder.backbones.load_encoder`. Trained weights need the encoder they were trained with.
+        encoder: of the images, see `beholder.backbones.load_encoder`; several joined by "+" are used together. Trained weights need the encoder they were trained with.
         store: where features are kept; the default folder's if not given.
 
     Raises:
         BeholderError: there is no such scorer or encoder, or the weights do not suit.
     """
-    from beholder.engine.source import Features
     from beholder.eye import Eye
+    from beholder.scorers.feature_sources import sources
 
-    features = Features(encoder_for([name], encoder=encoder), layers=feature_layers(name, encoder=encoder), store=store)
+    features = sources([name], encoder=encoder, store=store).by_name[name]
     return Eye(make(name, features=features, weights=weights), features=features)
 
 
