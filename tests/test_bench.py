@@ -406,3 +406,28 @@ def test_simulated_worlds():
     assert set(stepped.rating_score) <= set(range(1, 8))
     with pytest.raises(BeholderError, match="not an image of this simulated dataset"):
         alike.features(["other.png"])
+
+
+def test_features_of_another_encoder_are_measured_anew(world, tmp_path):
+    class Doubled:
+        dim, key = world.features.dim, "doubled"
+
+        def __call__(self, images):
+            return 2 * world.features(images)
+
+    runs = []
+    for features in (world.features, Doubled(), world.features):
+        scorer = Linear(features)
+        bench.run(world.dataset, {"linear": lambda scorer=scorer: scorer}, shots=(5,), with_controls=False, draws=10, out=tmp_path)
+        runs.append(len(scorer.calls))
+    assert runs[0] == runs[1] > 0 and runs[2] == 0  # only the last finds what it needs in the cache
+
+
+def test_only_images_that_scorers_look_at_are_needed(world):
+    folds = protocols.get("new-rater-new-image", n_folds=4, max_raters=1, max_query=2).folds(world.dataset)[:1]
+    (fold,) = folds
+    names = np.array([str(image) for image in world.dataset.images])
+    seen = [rows for part in (fold.query, fold.support) for rows in part.values()]
+    assert set(bench.needed_images(world.dataset, folds, train=False)) == set(names[world.dataset.rating_image[np.concatenate(seen)]])
+    everything = np.concatenate([*seen, fold.train_rows])
+    assert set(bench.needed_images(world.dataset, folds, train=True)) == set(names[world.dataset.rating_image[everything]])

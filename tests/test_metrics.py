@@ -230,3 +230,68 @@ def test_paired_differences_need_the_same_raters():
     fewer = answers(*(getattr(one, name)[one.rater > 0] for name in ("rater", "image", "truth", "score")))
     with pytest.raises(ValueError, match="same raters"):
         difference(evaluate(one, draws=50), evaluate(fewer, draws=50), metric="mae")
+
+
+# --- what is not defined
+
+
+def four_raters():
+    """By hand: rater 0 right (rho 1, R2 1), 1 reversed (rho -1, R2 1 - 20/5 = -3), 2 with constant ratings, 3 with constant predictions."""
+    truth = [1, 2, 3, 4, 1, 2, 3, 4, 2, 2, 2, 2, 1, 2, 3, 4]
+    score = [1, 2, 3, 4, 4, 3, 2, 1, 1, 2, 3, 4, 2, 2, 2, 2]
+    return np.repeat(np.arange(4), 4), np.tile(np.arange(4), 4), np.array(truth, dtype=float), np.array(score, dtype=float)
+
+
+def test_undefined_values_by_hand():
+    found = evaluate(answers(*four_raters()), draws=200)
+    rho, r2 = found.estimates["srocc"], found.estimates["r2"]
+    assert rho.value == pytest.approx((1 - 1 + 0 + 0) / 4) and rho.n_undefined == 2 and rho.defined_only == pytest.approx(0)
+    expected = (1 - 3 + (1 - 6 / 5)) / 3  # constant predictions 2 for 1 2 3 4: squared errors 1 + 0 + 1 + 4 of 5
+    assert r2.value == pytest.approx(expected) and r2.n_undefined == 1 and r2.defined_only == pytest.approx(expected)
+    np.testing.assert_allclose(found.per_rater["r2"], [1, -3, np.nan, -0.2])
+    np.testing.assert_allclose(found.per_rater["srocc"], [1, -1, np.nan, np.nan])
+    assert -3 <= r2.low < r2.value < r2.high <= 1
+
+
+def test_r2_of_a_rater_is_that_of_scikit_learn():
+    r2_score = pytest.importorskip("sklearn.metrics").r2_score
+    given = some_answers(seed=3)
+    found = evaluate(given, draws=20)
+    for index, rater in enumerate(found.raters):
+        rows = given.rater == rater
+        assert found.per_rater["r2"][index] == pytest.approx(r2_score(given.truth[rows], given.score[rows]))
+
+
+def test_a_rater_without_a_single_prediction_is_undefined_and_not_absent():
+    rater, image, truth, score = four_raters()
+    score[rater == 1] = np.nan
+    score[5] = 3.0  # rater 1 has one prediction left, which makes no correlation
+    found = evaluate(answers(rater, image, truth, np.where(rater == 0, np.nan, score)), draws=200)
+    assert list(found.raters) == [0, 1, 2, 3] and (found.n_answers, found.n_dropped) == (9, 7)
+    rho, r2, mae = (found.estimates[name] for name in ("srocc", "r2", "mae"))
+    assert (rho.value, rho.n_undefined) == (0, 4) and np.isnan(rho.defined_only)
+    assert r2.value == pytest.approx(-0.2) and r2.n_undefined == 3
+    assert mae.n_undefined == 1 and np.isnan(found.per_rater["mae"][0]) and found.per_rater["mae"][1] == pytest.approx(1)
+    whole = evaluate(answers(*four_raters()), draws=200)
+    gap = difference(found, whole, metric="srocc")  # still the same raters on both sides
+    assert gap.value == pytest.approx(rho.value - whole.estimates["srocc"].value)
+
+
+def test_a_scorer_without_any_prediction_counts_as_zero():
+    rater, image, truth, score = four_raters()
+    found = evaluate(answers(rater, image, truth, np.full_like(score, np.nan)), draws=20)
+    assert (found.estimates["srocc"].value, found.estimates["srocc"].n_undefined) == (0, 4)
+    assert np.isnan(found.estimates["r2"].value) and found.estimates["r2"].n_undefined == 4
+    assert "personal_r" not in found.estimates and found.n_dropped == 16
+
+
+def test_paired_bootstrap_of_r2_resamples_the_same_raters():
+    generator = np.random.default_rng(0)
+    rater, image = np.repeat(np.arange(20), 10), np.tile(np.arange(10), 20)
+    truth = generator.normal(size=200)
+    ours, theirs = (evaluate(answers(rater, image, truth, truth + width * generator.normal(size=200)), draws=500) for width in (0.5, 0.6))
+    gap = difference(ours, theirs, metric="r2")
+    per_rater = ours.per_rater["r2"] - theirs.per_rater["r2"]
+    assert gap.value == pytest.approx(per_rater.mean())
+    expected = resampled_means(per_rater, draws=500, seed=0)
+    np.testing.assert_allclose([gap.low, gap.high], np.quantile(expected, [0.025, 0.975]))

@@ -11,10 +11,11 @@ from beholder.cli.output import lines_of_progress
 from beholder.errors import BeholderError
 from beholder.evaluation import bench, paper_tables
 from beholder.evaluation.simulate import mixed, simulate
+from beholder.evaluation.support_sets import SupportSets
 from beholder.evaluation.zero_shot import ZeroShot
 from beholder.profile import Profile
 from command_line import beholder, one_sentence
-from planted_scorers import Planted, truth_of
+from planted_scorers import Planted, noise, truth_of
 from published_layouts import make_lapis, make_para
 
 SIZES = "test_raters=3,query=5,draws=2"
@@ -210,3 +211,124 @@ def test_a_long_training_says_a_line_now_and_then(capsys):
     assert "3/7 pmllm, seed0: loss 1.2 40/100" in capsys.readouterr().err
     lines_of_progress(every=3600.0)(3, 7, "pmllm")
     assert not capsys.readouterr().err
+
+
+# --- the probing paper's table
+
+
+@pytest.fixture(scope="module")
+def many():
+    return simulate(mixed(n_raters=14, n_images=200, ratings_per_rater=170, seed=8)).dataset
+
+
+class Rates(Planted):
+    """A planted scorer whose answers depend on how many ratings it is shown."""
+
+    uses_ratings = True
+
+    def predict_many(self, requests):
+        rule = self.rule
+        self.rule = lambda name, rater: rule(name, rater) + 20 / (5 + len(rater.ratings)) * (len(name) % 2 + noise(name, rater.name, "n"))
+        try:
+            return super().predict_many(requests)
+        finally:
+            self.rule = rule
+
+
+PROBING = {
+    "raw-text": 4.0,
+    "few-shot": 5.0,
+    "lora[rank=4]": 3.0,
+    "linear-hidden": 2.0,
+    "linear-hidden[labels=giaa]": 2.2,
+    "linear-hidden-reduce": 2.1,
+    "ici": 2.5,
+    "adjust-bias": 3.0,
+}
+
+
+def probing(many, name, scorers=tuple(PROBING), **options):
+    rules = {scorer: truth_of(many, noise_width=PROBING[scorer]) for scorer in scorers}
+    made = {scorer: partial(Planted if scorer == "raw-text" else Rates, rule) for scorer, rule in rules.items()}
+    options = {"protocol": SupportSets(raters=5), "draws": 20} | options
+    return bench.run(dataclasses.replace(many, name=name), made, **options)
+
+
+def probed(report, scorer, shots, *, shown=None):
+    """The cells that a row must have."""
+    rho, r2 = (report.estimate(scorer, shots=shots, metric=metric) for metric in ("srocc", "r2"))
+    return [scorer, str(shown or shots), *(f"{one.value:.3f} [{one.low:.3f}, {one.high:.3f}]" for one in (rho, r2)), "", "0 / 0", "0"]
+
+
+def rows_of(text):
+    rows = [[cell.strip() for cell in line.strip().strip("|").split("|")] for line in text.splitlines() if line.startswith("| ")]
+    return rows[0], rows[1:]
+
+
+def test_published_probing_numbers():
+    paper = paper_tables.published()["probing"]
+    assert "2604.11374" in paper["source"] and "200 raters" in paper["protocol"] and "LoRA" in paper["left_out"]
+    by_label = {row["label"]: row for row in paper["rows"]}
+    assert by_label["Linear-Hidden, Qwen3-VL 4B"]["para"] == [0.611, 0.362] and by_label["Linear-Hidden, Qwen3-VL 4B"]["lapis"] == [
+        0.401,
+        0.138,
+    ]
+    assert by_label["Linear-Hidden Reduce"]["lapis"] == [0.315, 0.061] and by_label["Raw text, Qwen3-VL 4B"]["para"] == [0.570, -1.277]
+    assert by_label["Few-shot (10)"]["shots"] == 10 and by_label["LoRA (100)"]["shots"] == 100
+    assert all(set(row) & {"para", "lapis"} for row in paper["rows"])
+
+
+def test_para_has_the_probing_table_with_both_numbers(many):
+    report = probing(many, "para")
+    text = paper_tables.tables(report)
+    columns, rows = rows_of(text)
+    assert columns[:5] == ["paper", "SROCC (paper)", "R2 (paper)", "here", "N"]
+    for expected in (
+        ["Raw text, Qwen3-VL 4B", "0.570", "-1.277", *probed(report, "raw-text", 100, shown="any")],
+        ["Few-shot (10)", "0.197", "-1.576", *probed(report, "few-shot", 10)],
+        ["LoRA (100)", "0.578", "-1.751", *probed(report, "lora[rank=4]", 100)],
+        ["Linear-Hidden, Qwen3-VL 4B", "0.611", "0.362", *probed(report, "linear-hidden", 100)],
+        ["Linear-Hidden, mean ratings as labels", "0.603", "", *probed(report, "linear-hidden[labels=giaa]", 100)],
+        ["Linear-Hidden Reduce", "0.597", "0.382", *probed(report, "linear-hidden-reduce", 100)],
+        ["PIAA-ICI, in-domain", "0.590", "0.303", *probed(report, "ici", 100)],
+        ["", "", "", *probed(report, "few-shot", 100)],
+        ["", "", "", *probed(report, "linear-hidden", 10)],
+        ["", "", "", *probed(report, "adjust-bias", 100)],
+    ):
+        assert rows.count(expected) == 1, expected
+    assert not any("cross-domain" in row[0] for row in rows)
+    assert sum(row[3] == "raw-text" for row in rows) == 1  # it looks at no rating: one row for every N
+    assert sum(row[3].startswith("control: image mean") for row in rows) == 1
+    constant = next(row for row in rows if row[3] == "control: rater mean" and row[4] == "10")
+    assert constant[5:] == ["0.000 [0.000, 0.000]", constant[6], "-", "5 / 0", "0"]
+    assert report.protocol in text and "0.319" not in text and "in the authors' scripts" in text
+
+
+def test_lapis_has_the_cross_domain_row_for_scorers_that_were_not_trained_there(many):
+    for fit in (True, False):
+        report = probing(many, "lapis", ("linear-hidden", "ici"), fit=fit)
+        _, rows = rows_of(paper_tables.tables(report))
+        cells = ["PIAA-ICI, cross-domain", "0.277", "-0.120"]
+        assert ([*cells, *probed(report, "ici", 100)] in rows) == (not fit)
+        assert ([*cells, *[""] * 7] in rows) == fit
+        assert ["Linear-Hidden, Qwen3-VL 4B", "0.401", "0.138", *probed(report, "linear-hidden", 100)] in rows
+        assert not any("Few-shot" in row[0] for row in rows)
+
+
+def test_other_datasets_have_the_probing_table_without_the_papers_column(many):
+    first, second = (probing(many, "folder", (scorer,), with_controls=False) for scorer in ("linear-hidden", "few-shot"))
+    text = paper_tables.tables([first, second])
+    columns, rows = rows_of(text)
+    assert columns == ["here", "N", "SROCC", "R2", "defined", "undefined", "dropped"]
+    assert rows == [probed(report, name, n) for report, name in ((first, "linear-hidden"), (second, "few-shot")) for n in (10, 100)]
+    assert "0.611" not in text and "Paper:" not in text
+
+
+def test_tables_are_chosen_by_the_protocol(many, data):
+    zero = measured(data, "para", {"pmllm": 2.0})
+    with_support = probing(many, "para", ("linear-hidden",), shots=(0, 10))
+    text = paper_tables.tables([zero, with_support])
+    assert "Linear-Hidden Reduce" in text and "Table 1: Results on PARA" in text
+    assert paper_tables.has_tables(zero) and paper_tables.has_tables(with_support)
+    assert "Table 1" not in paper_tables.tables(with_support)
+    assert not paper_tables.has_tables(measured(data, "para", {"taste": 2.0}, protocol="new-rater", shots=(5,)))

@@ -14,7 +14,6 @@ from beholder.cli.output import lines_of_progress, note, print_json, progress_ba
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from beholder.datasets.base import Dataset
     from beholder.evaluation.protocols import Protocol
     from beholder.evaluation.report import Report
     from beholder.scorers.base import Scorer
@@ -114,13 +113,14 @@ def bench(
     chosen = _protocol(protocol, protocol_options, split=split, seeds=seeds, folds=folds, max_raters=max_raters)
     if weights is not None and fit:
         raise BeholderError("--fit trains anew and --weights uses what was trained: give one of them")
-    fit = (chosen.trains and weights is None) if fit is None else fit
+    ratings = read(dataset, root)
+    parts = chosen.folds(ratings)
+    fit = (measuring.trains(chosen, parts) and weights is None) if fit is None else fit
     if chosen.trains:
         note(f"{chosen.name} trains each scorer once per repeat (--no-fit: as shipped)" if fit else f"{chosen.name} without training")
     wanted_shots = _numbers(shots, option="--shots") if shots is not None else None
-    ratings = read(dataset, root)
-    images = measuring.query_images(ratings, chosen.folds(ratings)) if not fit else []
-    makers = _makers(names, ratings, images=images, encoder=encoder, model=model, weights=weights, trained=not fit)
+    images = measuring.needed_images(ratings, parts, train=fit)
+    makers = _makers(names, images, encoder=encoder, model=model, weights=weights, trained=not fit)
     with progress_bar("measuring") as progress:
         report = measuring.run(
             ratings,
@@ -135,7 +135,7 @@ def bench(
             margin=margin,
             progress=progress or lines_of_progress(),
         )
-    tables = paper_tables.tables(report) if 0 in report.shots else ""
+    tables = paper_tables.tables(report) if paper_tables.has_tables(report) else ""
     if out is not None:
         for path in report.write(out):
             note(f"wrote {path}")
@@ -149,8 +149,8 @@ def bench(
     if as_json:
         print_json(report.summary())
     else:
-        _show(report, shown)
-        if tables and (report.dataset.name in PAPER_DATASETS or report.averages_repeats):
+        _show(report, shown, chosen.measures)
+        if tables and (report.dataset.name in PAPER_DATASETS or report.averages_repeats or chosen.measures):
             print(f"\n{tables}", end="")
 
 
@@ -201,15 +201,14 @@ def _variants(text: str) -> tuple[str, ...]:
 
 def _makers(
     names: list[str],
-    ratings: Dataset,
-    *,
     images: list[str],
+    *,
     encoder: str,
     model: str | None,
     weights: Path | None,
     trained: bool,
 ) -> dict[str, Callable[[], Scorer]]:
-    """Name -> a function that makes the scorer. All images are encoded once, for the layers that any of them wants."""
+    """Name -> a function that makes the scorer. The images are encoded once, for the layers that any of them wants."""
     from beholder import scorers
     from beholder.engine.local import index
     from beholder.errors import BeholderError, UnreadableImage
@@ -221,10 +220,9 @@ def _makers(
         raise BeholderError(f"--model = {model!r}, but none of {', '.join(names)} takes one: leave it out, or give it as --encoder")
     store = FeatureStore()
     seen = sources(list(full.values()), encoder=encoder, store=store)
-    used = list(dict.fromkeys([*(str(ratings.images[image]) for image in ratings.used_images), *images]))
     for network in seen.encoders:
         with progress_bar("looking at photographs") as progress:
-            found = index(used, encoder=network, store=store, progress=progress, collect=False)
+            found = index(images, encoder=network, store=store, progress=progress, collect=False)
         if found.skipped:
             raise UnreadableImage(found.skipped[0].path, f"{found.skipped[0].reason}, or take it out of the dataset")
     return {
@@ -242,12 +240,12 @@ def _draw(report: Report, out: Path) -> None:
         note(f"no learning-curves.png: {missing}")
 
 
-def _show(report: Report, wanted: tuple[str, ...]) -> None:
+def _show(report: Report, wanted: tuple[str, ...], usual: tuple[str, ...]) -> None:
     from beholder.evaluation.metrics import METRICS
     from beholder.evaluation.page import estimate_text
 
     print(f"{report.dataset.name}: {report.protocol}")
-    for metric in wanted or (SHOWN_ZERO_SHOT if report.shots == (0,) else SHOWN):
+    for metric in wanted or usual or (SHOWN_ZERO_SHOT if report.shots == (0,) else SHOWN):
         rows: dict[str, dict[int, str]] = {}
         for row in report.rows:
             estimate = row.evaluation.estimates.get(metric)
@@ -257,25 +255,30 @@ def _show(report: Report, wanted: tuple[str, ...]) -> None:
             print()
             columns = [METRICS[metric][0], *(f"N = {n}" for n in report.shots)]
             show_table([[label, *(found.get(n, "") for n in report.shots)] for label, found in rows.items()], columns=columns)
-    if report.shots == (0,):
-        _show_differences(report)
+    if report.shots == (0,) or usual:
+        _show_differences(report, usual)
     for line in (*report.warnings, *report.notes):
         note(line)
 
 
-def _show_differences(report: Report) -> None:
-    """Scorers minus the first one and minus their controls: one line each, at N = 0."""
+def _show_differences(report: Report, usual: tuple[str, ...]) -> None:
+    """Scorers minus the first one and minus their controls: one line each for every N."""
+    from beholder.evaluation.controls import SHUFFLED_IMAGES
     from beholder.evaluation.metrics import METRICS
+    from beholder.evaluation.report import COMPARED as PAIRED
 
-    rows: dict[tuple[str, str], dict[str, str]] = {}
+    compared = [metric for metric in usual if metric in PAIRED] if usual else COMPARED
+    rows: dict[tuple[str, str, str], dict[str, str]] = {}
     for gap in report.differences():
+        if usual and gap["minus"].endswith(SHUFFLED_IMAGES):
+            continue  # in report.md: here several N need the room
         clear = "*" if gap["low"] > 0 or gap["high"] < 0 else ""
         text = f"{gap['value']:+.3f} [{gap['low']:+.3f}, {gap['high']:+.3f}]{clear}"
-        rows.setdefault((gap["scorer"], gap["minus"]), {})[gap["metric"]] = text
+        rows.setdefault((gap["scorer"], gap["minus"], str(gap["shots"])), {})[gap["metric"]] = text
     if rows:
         print("\npaired differences, 95 % interval over raters; * = without 0")
-        columns = ["scorer", "minus", *(METRICS[metric][0] for metric in COMPARED)]
-        show_table([[*pair, *(found.get(metric, "") for metric in COMPARED)] for pair, found in rows.items()], columns=columns)
+        columns = ["scorer", "minus", "N", *(METRICS[metric][0] for metric in compared)]
+        show_table([[*pair, *(found.get(metric, "") for metric in compared)] for pair, found in rows.items()], columns=columns)
 
 
 def _numbers(text: str, *, option: str) -> list[int]:

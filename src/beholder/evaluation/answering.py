@@ -78,8 +78,8 @@ def asked_of(dataset: Dataset, fold: Fold) -> Asked:
 
 
 def rater_with(dataset: Dataset, fold: Fold, rater: int, *, shots: int, profile: Profile | None = None) -> Rater:
-    """The rater as the scorer meets it: profile, the first `shots` support ratings and the first `shots` support choices."""
-    rows = fold.support.get(rater, np.zeros(0, dtype=np.int64))[:shots]
+    """The rater as the scorer meets it: profile, `shots` support ratings and the first `shots` support choices."""
+    rows = fold.support_rows(rater, shots=shots)
     pairs = fold.support_choices.get(rater, np.zeros((0, 2), dtype=np.int64))[:shots]
     names = dataset.images
     return Rater(
@@ -237,7 +237,8 @@ def dataset_key(dataset: Dataset) -> str:
 def fold_key(fold: Fold) -> str:
     """A hash of the rows and choices of a fold."""
     digest = hashlib.sha256(fold.train_rows.astype(np.int64).tobytes())
-    for part in (fold.support, fold.query, fold.support_choices, fold.query_choices):
+    parts = [fold.support, fold.query, fold.support_choices, fold.query_choices]
+    for part in [*parts, fold.small_support] if fold.small_support else parts:
         digest.update(b"|")
         for rater in sorted(part):
             digest.update(f"{rater}:".encode() + np.ascontiguousarray(part[rater], dtype=np.int64).tobytes())

@@ -53,8 +53,8 @@ def run(
         scorers: name for the table -> a function that makes the scorer. Scorers are used as made, or, with `fit`, made anew and trained
             on the training rows of every fold.
         protocol: or its name.
-        shots: numbers N of support ratings (or choices); `SHOTS` if None, or only 0 where the protocol gives no support.
-        fit: train each scorer on each fold first; as the protocol has it if None.
+        shots: numbers N of support ratings (or choices); if None those of the protocol, or `SHOTS`, or only 0 where it gives no support.
+        fit: train each scorer on each fold first; see `trains` if None.
         seeds: repeats, if `protocol` is a name.
         out: folder for what is kept between runs: predictions in out/cache, and in out/checkpoints half-finished trainings of scorers whose
             `fit` takes `checkpoints`; nothing is kept if None.
@@ -72,8 +72,8 @@ def run(
     """
     if isinstance(protocol, str):
         protocol = get(protocol, **({"seeds": tuple(seeds)} if seeds is not None else {}))
-    fit = protocol.trains if fit is None else fit
-    shots = sorted({int(n) for n in ((SHOTS if protocol.gives_support else (0,)) if shots is None else shots)})
+    usual = (protocol.shots or SHOTS) if protocol.gives_support else (0,)
+    shots = sorted({int(n) for n in (usual if shots is None else shots)})
     if not scorers or not shots or shots[0] < 0:
         raise BeholderError(f"a bench needs at least one scorer and numbers of shots from 0 on; got {list(scorers)} and {shots}")
     if not protocol.gives_support and shots != [0]:
@@ -82,8 +82,11 @@ def run(
     if permutations < 1:
         raise BeholderError(f"permutations = {permutations}: at least 1 is needed; leave the controls out if none is wanted")
     folds = protocol.folds(dataset)
+    fit = trains(protocol, folds) if fit is None else fit
     if fit and any(not len(fold.train_rows) for fold in folds):
-        raise BeholderError(f"{protocol.line()}: there are no training ratings, so --fit has nothing to learn from; leave it out")
+        raise BeholderError(
+            f"{protocol.line()}: there are no training ratings, so --fit has nothing to learn from; leave it out, or write --no-fit"
+        )
     bench = _Bench(dataset, protocol, folds, shots=shots, fit=fit, out=out, resume=resume, progress=progress)
     bench.n_steps = len(folds) * len(shots) * (len(scorers) + bool(with_controls))
     for name, make in scorers.items():
@@ -91,6 +94,11 @@ def run(
     if with_controls:
         bench.add_means()
     return bench.report(margin=margin, draws=draws)
+
+
+def trains(protocol: Protocol, folds: Sequence[Fold]) -> bool:
+    """Whether scorers are trained if nothing is said: where the protocol has it so and every fold has something to learn from."""
+    return protocol.trains and all(len(fold.train_rows) for fold in folds)
 
 
 @dataclass(frozen=True)
@@ -132,6 +140,7 @@ class _Bench:
             variants = ()
         row, uses_ratings = Row(scorer=name, version=scorer.version, shots=0), scorer.uses_ratings
         common = {"scorer": name, "class": scorer.name, "version": scorer.version, "fit": self.fit}
+        common["features"] = getattr(getattr(scorer, "features", None), "key", "")  # of another --encoder or --model: other predictions
         shown = _shown(scorer, permutations=permutations, variants=variants)
         found: dict[tuple[str, int], list[Answered | None]] = {(what, n): [] for what in shown for n in self.shots}
         for index, fold in enumerate(self.folds):
@@ -206,6 +215,7 @@ class _Bench:
         return Report(
             dataset=self.dataset,
             protocol=self.protocol.line(),
+            protocol_name=self.protocol.name,
             seeds=tuple(self.protocol.seeds),
             fitted=self.fit,
             shots=tuple(self.shots),
@@ -314,7 +324,16 @@ class _Lazy:
         return self.made
 
 
-def query_images(dataset: Dataset, folds: Sequence[Fold]) -> list[str]:
-    """Paths of all images that are to be predicted, each once; useful to encode them beforehand."""
+def needed_images(dataset: Dataset, folds: Sequence[Fold], *, train: bool) -> list[str]:
+    """Paths of all images that scorers will look at, each once: to be encoded beforehand.
+
+    Args:
+        train: whether scorers learn from the training rows as well.
+    """
     images = {int(image) for fold in folds for image in asked_of(dataset, fold).image}
+    for fold in folds:
+        rows = [*fold.support.values(), *fold.small_support.values(), *([fold.train_rows] if train else [])]
+        pairs = [choices.reshape(-1) for choices in fold.support_choices.values()]
+        found = [dataset.rating_image[part] for part in rows] + pairs
+        images.update(np.unique(np.concatenate(found)).tolist() if found else ())
     return [str(dataset.images[image]) for image in sorted(images)]

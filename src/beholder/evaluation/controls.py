@@ -17,7 +17,7 @@ _NORMAL = 1.645  # a normal variable lies within this many standard deviations w
 
 
 def rater_mean(dataset: Dataset, fold: Fold, asked: Asked, *, shots: int) -> Answered:
-    """The same score for every image: the training mean, moved towards the mean of the rater's first `shots` support ratings.
+    """The same score for every image: the training mean, moved towards the mean of the rater's support ratings.
 
     How far is set by the training ratings: variance between raters against variance within them.
     """
@@ -25,7 +25,7 @@ def rater_mean(dataset: Dataset, fold: Fold, asked: Asked, *, shots: int) -> Ans
     centre, between, within = _variances(scores, raters, dataset=dataset)
     found = Answered(*(np.full(len(asked.rater), np.nan) for _ in range(3)))
     for rater, span in asked.spans():
-        given = dataset.rating_score[fold.support.get(rater, np.zeros(0, dtype=np.int64))[:shots]]
+        given = dataset.rating_score[fold.support_rows(rater, shots=shots)]
         certainty = 1 / between + len(given) / within
         mean = (centre / between + given.sum() / within) / certainty
         _fill(found, span, mean, half=_NORMAL * np.sqrt(within + 1 / certainty), dataset=dataset)

@@ -2,8 +2,9 @@
 
 One query set (one rater in one fold and one draw of query images) is a `unit`. Every measure is computed per unit, averaged over the
 units of a rater, then over raters, and, where a protocol repeats its whole pipeline, over repeats. A correlation that is not defined
-(constant predictions or ratings) counts as 0 and is counted; the mean over the defined ones stands beside it. `personal_r` is the
-exception: one correlation over all query pairs (of a repeat), see `two_way_residuals`.
+(constant predictions or ratings, or no prediction at all) counts as 0 and is counted; the mean over the defined ones stands beside it.
+Other measures that are not defined (R2 of constant ratings) take no part in the mean and are counted. `personal_r` is the exception: one
+correlation over all query pairs (of a repeat), see `two_way_residuals`.
 """
 
 from __future__ import annotations
@@ -125,8 +126,7 @@ def evaluate(answers: Answers, *, margin: float = 0.0, draws: int = DRAWS, seed:
     """
     usable = np.isfinite(answers.score)
     usable_choices = np.isfinite(answers.choice_chosen) & np.isfinite(answers.choice_other)
-    n_dropped = int((~usable).sum() + (~usable_choices).sum())
-    answers = _kept(answers, usable, usable_choices)
+    # raters and units are those that were asked about: one without a single prediction is undefined, not absent
     raters = np.unique(np.concatenate([answers.rater, answers.choice_rater]))
     repeat = answers.repeat if len(answers.repeat) else np.zeros(1 + max(answers.fold.max(initial=0), answers.choice_fold.max(initial=0)))
     _, repeat = np.unique(repeat, return_inverse=True)
@@ -158,6 +158,7 @@ def evaluate(answers: Answers, *, margin: float = 0.0, draws: int = DRAWS, seed:
     if len(answers.rater):
         rows, unit, unit_rater, unit_fold = _units(answers)
         n_units = len(unit_rater)
+        rows, unit = rows[usable[rows]], unit[usable[rows]]
         truth, score = answers.truth[rows], np.round(answers.score, DIGITS)[rows]
 
         def measure(name: str, values: np.ndarray) -> None:
@@ -177,22 +178,23 @@ def evaluate(answers: Answers, *, margin: float = 0.0, draws: int = DRAWS, seed:
             inside = (truth >= low - 1e-9) & (truth <= high + 1e-9)
             measure("coverage", _mean_by(unit[bounded], inside[bounded].astype(float), size=n_units))
             measure("width", _mean_by(unit[bounded], (high - low)[bounded], size=n_units))
-        for name, keep_rater_means in (("personal_r", False), ("personal_r_rater_means_kept", True)):
+        kept = _kept(answers, usable)
+        for name, keep_rater_means in (("personal_r", False), ("personal_r_rater_means_kept", True)) if usable.any() else ():
             estimates[name], per_rater[name], samples[name], per_repeat[name] = _personal(
-                answers, raters=raters, repeat=repeat, by_repeat=by_repeat, keep_rater_means=keep_rater_means, draws=draws, seed=seed
+                kept, raters=raters, repeat=repeat, by_repeat=by_repeat, keep_rater_means=keep_rater_means, draws=draws, seed=seed
             )
     if len(answers.choice_rater):
         pairs, unit = np.unique(np.stack([answers.choice_fold, answers.choice_rater], axis=1), axis=0, return_inverse=True)
-        right = _credit(np.round(answers.choice_chosen - answers.choice_other, DIGITS))
-        add("choice_accuracy", _mean_by(unit.reshape(-1), right, size=len(pairs)), pairs[:, 1], pairs[:, 0])
+        right = _credit(np.round((answers.choice_chosen - answers.choice_other)[usable_choices], DIGITS))
+        add("choice_accuracy", _mean_by(unit.reshape(-1)[usable_choices], right, size=len(pairs)), pairs[:, 1], pairs[:, 0])
     return Evaluation(
         estimates={name: estimates[name] for name in METRICS if name in estimates},
         raters=raters,
         per_rater=per_rater,
         draws=samples,
         per_repeat=per_repeat,
-        n_answers=len(answers.rater),
-        n_dropped=n_dropped,
+        n_answers=int(usable.sum()),
+        n_dropped=int((~usable).sum() + (~usable_choices).sum()),
     )
 
 
@@ -355,12 +357,6 @@ def _spread(values: np.ndarray) -> float:
     return float(finite.std(ddof=1)) if len(finite) > 1 else float("nan")
 
 
-def _kept(answers: Answers, rows: np.ndarray, choices: np.ndarray) -> Answers:
-    if rows.all() and choices.all():
-        return answers
-    parts = {name: getattr(answers, name)[rows] for name in ("fold", "rater", "image", "truth", "score", "low", "high")}
-    parts["group"] = answers.group[rows] if len(answers.group) else answers.group
-    parts |= {name: getattr(answers, name)[choices] for name in ("choice_fold", "choice_rater", "choice_chosen", "choice_other")}
-    still = rows[answers.drawn]
-    parts |= {"drawn": (np.cumsum(rows) - 1)[answers.drawn[still]], "draw": answers.draw[still]}
-    return replace(answers, **parts)
+def _kept(answers: Answers, rows: np.ndarray) -> Answers:
+    """Only these query ratings, without what `_personal` does not need."""
+    return replace(answers, **{name: getattr(answers, name)[rows] for name in ("fold", "rater", "image", "truth", "score")})

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from beholder.evaluation.report import Report
 
 _TABLES = ("srocc", "plcc", "personal_r", "personal_r_rater_means_kept", "pairwise", "pairwise_within_group", "choice_accuracy")
-_TABLES += ("mae", "coverage", "width")
-_DIFFERENCES = ("srocc", "personal_r", "personal_r_rater_means_kept", "mae", "choice_accuracy")
+_TABLES += ("mae", "r2", "coverage", "width")
+_DIFFERENCES = ("srocc", "r2", "personal_r", "personal_r_rater_means_kept", "mae", "choice_accuracy")
 _TESTED = ("srocc", "plcc", "personal_r", "personal_r_rater_means_kept")
 
 
@@ -38,9 +38,12 @@ def page(report: Report) -> Iterator[str]:
         )
     yield (
         f"- Mean over raters [95 % interval, {report.draws} bootstrap resamples of the raters]. Undefined correlations "
-        "(constant predictions) count as 0; *u* is how many query sets, of all raters, folds, draws and permutations, had none. "
-        "Controls are marked."
+        "(constant predictions, or none at all) count as 0, an undefined R2 (constant ratings) does not count; *u* is how many query sets, "
+        "of all raters, folds, draws and permutations, had none. Controls are marked."
     )
+    dropped = [f"{row.label} (N = {row.shots}) {row.evaluation.n_dropped}" for row in report.rows if row.evaluation.n_dropped]
+    if dropped:
+        yield f"- Query ratings or choices without a prediction, left out: {', '.join(dropped)}."
     yield (
         "- Personal r: one correlation over all query pairs after image means and rater means are removed from predictions and ratings, "
         "0 for any scorer that treats all raters alike; its interval resamples raters with these residuals as they are. With rater means "

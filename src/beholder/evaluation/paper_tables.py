@@ -1,6 +1,7 @@
 """Tables in the shape of the P-MLLM paper's tables 1, 2, 3 and 5, its numbers beside those measured here.
 
-The paper's numbers lie in `published_results.json`, with their source and with what was left out and why.
+The paper's numbers lie in `published_results.json`, with their source and with what was left out and why; with them those of the probing
+paper, whose table is in `probing_tables.py`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from beholder.errors import BeholderError
+from beholder.evaluation import probing_tables
 from beholder.evaluation.page import estimate_text
 from beholder.evaluation.report import Report, Row
 
@@ -43,27 +45,41 @@ class _Ours:
 
 
 def published() -> dict[str, Any]:
-    """The paper's numbers: source, protocol, left_out, and tables of rows with srocc and plcc as [mean, standard deviation]."""
+    """The paper's numbers: source, protocol, left_out, and tables of rows with srocc and plcc as [mean, standard deviation].
+
+    "probing" holds those of the probing paper: rows with [srocc, r2] of para and lapis.
+    """
     return json.loads(_FILE.read_text(encoding="utf-8"))
+
+
+def has_tables(report: Report) -> bool:
+    """Whether `tables` has anything to show of a report."""
+    return 0 in report.shots or probing_tables.belongs(report)
 
 
 def tables(reports: Report | Sequence[Report]) -> str:
     """Markdown: the tables that belong to the datasets of these reports. On PARA and LAPIS, the paper's numbers stand beside ours.
 
     Args:
-        reports: with N = 0 among the shots; several of one dataset (scorers measured one by one) share its tables.
+        reports: of the protocol support-100, or with N = 0 among the shots; several of one dataset (scorers measured one by one) share its
+            tables.
 
     Raises:
-        BeholderError: none of the reports has N = 0.
+        BeholderError: none of the reports is like that.
     """
-    reports = [reports] if isinstance(reports, Report) else list(reports)
-    reports = [report for report in reports if 0 in report.shots]
+    reports = [report for report in ([reports] if isinstance(reports, Report) else reports) if has_tables(report)]
     if not reports:
-        raise BeholderError("the paper's tables are about raters without ratings: measure with 0 among the shots")
+        raise BeholderError(
+            "the papers' tables are about raters without ratings, or about the protocol support-100: measure with 0 among the shots, or by that"
+        )
     lines: list[str] = []
     for name in dict.fromkeys(report.dataset.name for report in reports):
         of_dataset = [report for report in reports if report.dataset.name == name]
-        lines += _section(name, of_dataset)
+        with_support, others = ([report for report in of_dataset if probing_tables.belongs(report) == wanted] for wanted in (True, False))
+        lines += [
+            *(probing_tables.section(name, with_support, paper=published()["probing"]) if with_support else ()),
+            *(_section(name, others) if others else ()),
+        ]
     return "\n".join(lines).rstrip() + "\n"
 
 

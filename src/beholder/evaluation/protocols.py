@@ -2,7 +2,7 @@
 
 Three cross-validations (`new-rater-new-image`, `new-rater`, `new-image`), the same with pairwise choices instead of ratings
 (`choices`), and a split file. In all of them a rater's support and query ratings never share an image group. The zero-shot protocols are
-in `zero_shot.py`, published folds in `published_folds.py`.
+in `zero_shot.py`, those with a small and a large support set in `support_sets.py`, published folds in `published_folds.py`.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ class Fold:
         query_choices: rater index -> [c, 2] image indices, to predict.
         draws: if query images are drawn several times: rater index -> the rating rows of each draw; `query` is then their union, so that
             each pair is predicted once.
+        small_support: if there is another, smaller support set beside `support`: rater index -> its rating rows. A run with exactly as many
+            shots uses it in place of the first of `support`.
     """
 
     name: str
@@ -45,11 +47,19 @@ class Fold:
     support_choices: dict[int, np.ndarray] = field(default_factory=dict)
     query_choices: dict[int, np.ndarray] = field(default_factory=dict)
     draws: tuple[dict[int, np.ndarray], ...] = ()
+    small_support: dict[int, np.ndarray] = field(default_factory=dict)
 
     @property
     def raters(self) -> list[int]:
         """The raters tested, ascending."""
         return sorted({*self.query, *self.query_choices})
+
+    def support_rows(self, rater: int, *, shots: int) -> np.ndarray:
+        """[at most shots] the rating rows that an N-shot run gives of this rater, in order."""
+        small = self.small_support.get(rater, ())
+        if shots and shots == len(small):
+            return small
+        return self.support.get(rater, np.zeros(0, dtype=np.int64))[:shots]
 
     def n_evidence(self, rater: int) -> int:
         """How many ratings, or choices if that is more, this rater can give as support."""
@@ -66,6 +76,8 @@ class Protocol(ABC):
         gives_support: False if no rating of the tested raters is ever known, that is, if there is nothing but N = 0.
         trains: True if training in each fold is part of the protocol.
         averages_repeats: True if numbers are means of the repeats' numbers, with a standard deviation over repeats.
+        shots: numbers of support ratings if nothing else is asked for; None: as everywhere.
+        measures: what is looked at first; (): as everywhere.
     """
 
     name: str
@@ -74,6 +86,8 @@ class Protocol(ABC):
     gives_support: ClassVar[bool] = True
     trains: ClassVar[bool] = False
     averages_repeats: ClassVar[bool] = False
+    shots: ClassVar[Sequence[int] | None] = None
+    measures: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def folds(self, dataset: Dataset) -> list[Fold]:
@@ -286,22 +300,24 @@ def get(name: str, **options) -> Protocol:
         BeholderError: there is no such protocol, or it has no such option.
     """
     from beholder.evaluation.published_folds import PublishedFolds
+    from beholder.evaluation.support_sets import SupportSets
     from beholder.evaluation.zero_shot import ZeroShot
 
     if name not in names():
         close = difflib.get_close_matches(name, names(), n=1)
         hint = f"did you mean {close[0]}? " if close else ""
         raise BeholderError(f"there is no protocol {name!r}: {hint}Known are {', '.join(names())}, or a split file with --split")
-    kind = PublishedFolds if name == "published-folds" else ZeroShot if name.startswith("zero-shot") else CrossValidation
+    kinds = {"published-folds": PublishedFolds, "zero-shot": ZeroShot, "support-100": SupportSets}
+    kind = kinds.get(name.removesuffix("-strict"), CrossValidation)
     protocol = from_texts(kind, {"name": "new-rater-new-image" if name == "choices" else name, **options}, of=f"the protocol {name}")
     return ChoicesFromRatings(base=protocol) if name == "choices" else protocol
 
 
 def names() -> list[str]:
     """The protocols that `get` knows."""
-    from beholder.evaluation import zero_shot
+    from beholder.evaluation import support_sets, zero_shot
 
-    return [*_MEANINGS, "choices", *zero_shot.names(), "published-folds"]
+    return [*_MEANINGS, "choices", *zero_shot.names(), *support_sets.names(), "published-folds"]
 
 
 _MEANINGS = {

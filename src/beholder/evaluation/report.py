@@ -20,7 +20,7 @@ from beholder.evaluation.protocols import Fold
 from beholder.evaluation.repeats import across_repeats
 from beholder.ratings import write_table
 
-COMPARED = ("srocc", "plcc", "personal_r", "personal_r_rater_means_kept", "pairwise", "mae", "choice_accuracy")
+COMPARED = ("srocc", "plcc", "r2", "personal_r", "personal_r_rater_means_kept", "pairwise", "mae", "choice_accuracy")
 RECORD = ("scorer", "version", "control_of", "profile", "oracle", "shots", "metric", "value", "low", "high", "std")
 RECORD += ("defined_only", "n_undefined")
 
@@ -68,6 +68,7 @@ class Report:
         warnings: what makes numbers too good, such as training images among the query images.
         notes: what else a reader must know.
         averages_repeats: numbers are means of the repeats' numbers.
+        protocol_name: as in `--protocol`.
     """
 
     dataset: Dataset
@@ -84,6 +85,7 @@ class Report:
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     averages_repeats: bool = False
+    protocol_name: str = ""
 
     @property
     def n_tests(self) -> tuple[int, ...]:

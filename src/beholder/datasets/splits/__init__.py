@@ -1,4 +1,7 @@
-"""Rater folds and image sets that others published for PARA and LAPIS, shipped as lists of ids (manifest.json says from where)."""
+"""Rater folds and image sets that others published for PARA and LAPIS, shipped as lists of ids (manifest.json says from where).
+
+With them, the seeded order of the same raters in which `evaluation.support_sets` chooses those it tests.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,8 @@ from beholder.errors import BeholderError
 
 FOLDER = Path(__file__).parent
 FILES = {"para": ("para-raters.csv", "para-images.csv"), "lapis": ("lapis-raters.csv", "lapis-images.csv.gz")}
+ORDERS = {name: f"support-100-{name}.txt" for name in FILES}
+ORDER_SEED = 42
 FOLDS = 4
 
 
@@ -64,14 +69,31 @@ def published_split(name: str, *, fold: int = 1) -> Split:
     )
 
 
+def rater_order(name: str) -> tuple[str, ...]:
+    """The raters of the published folds of "para" or "lapis", sorted and then shuffled with `random.Random(ORDER_SEED)`.
+
+    Raises:
+        BeholderError: no such dataset, or the list of this installation is damaged.
+    """
+    if name not in ORDERS:
+        raise BeholderError(f"there is no order of the raters of {name!r}: there are some of {' and '.join(ORDERS)}")
+    return tuple(_content(ORDERS[name], part="orders").decode("utf-8").split())
+
+
 def _pairs(file: str) -> list[tuple[str, str]]:
     """The two columns of a list whose content is what the manifest says."""
+    content = _content(file, part="files")
+    text = (gzip.decompress(content) if file.endswith(".gz") else content).decode("utf-8")
+    return [(first, second) for first, second in list(csv.reader(io.StringIO(text)))[1:]]
+
+
+def _content(file: str, *, part: str) -> bytes:
+    """A list as it lies there, if that is what the manifest says."""
     try:
-        expected = json.loads((FOLDER / "manifest.json").read_text(encoding="utf-8"))["files"][file]["sha256"]
+        expected = json.loads((FOLDER / "manifest.json").read_text(encoding="utf-8"))[part][file]["sha256"]
         content = (FOLDER / file).read_bytes()
     except (OSError, ValueError, KeyError) as error:
         raise BeholderError(f"the list {file} or its manifest in {FOLDER} cannot be read ({error}): install beholder anew") from None
     if hashlib.sha256(content).hexdigest() != expected:
         raise BeholderError(f"the list {FOLDER / file} is damaged, its SHA-256 is not that of the manifest: install beholder anew")
-    text = (gzip.decompress(content) if file.endswith(".gz") else content).decode("utf-8")
-    return [(first, second) for first, second in list(csv.reader(io.StringIO(text)))[1:]]
+    return content
