@@ -115,6 +115,7 @@ class EfficientNetLite(TorchEncoder):
         if unknown:
             raise BeholderError(f"efficientnet-lite0 with fit={fit!r} has no layer {unknown[0]!r}: choose from {', '.join(known)}")
         self.name = "efficientnet-lite0"
+        self.known_layers = known
         self.layers = {layer: known[layer] for layer in (LAYERS if layers is None else layers)}
         self.token_widths = {layer: HEAD for layer in self.layers if layer.removesuffix(HALF) == "map"}  # one token per cell
         self.size, self.fit = size, fit
@@ -132,6 +133,12 @@ class EfficientNetLite(TorchEncoder):
 
         target = (self.size, self.size) if self.fit == "squash" else _area_size(image.size, area_side=self.size)
         return np.array(image.resize(target, Image.Resampling.BICUBIC))
+
+    @property
+    def network(self) -> Network:
+        """The loaded network, for those who want more of it than its layers."""
+        self.load()
+        return self._network
 
     def _load(self, device: str) -> Network:
         import torch
@@ -153,9 +160,7 @@ class EfficientNetLite(TorchEncoder):
     def _forward(self, network: Network, batch: np.ndarray, device: str) -> dict[str, np.ndarray]:
         import torch
 
-        # NHWC bytes become a channels-last NCHW tensor without a copy; (x - 0.498) / 0.502, where the scale is in the stem.
-        pixels = torch.from_numpy(batch).to(device).permute(0, 3, 1, 2)
-        x = pixels.to(torch.float32, memory_format=torch.channels_last).sub_(0.498 * 255)
+        x = normalised(torch.from_numpy(batch).to(device))
         whole = [layer for layer in self.layers if not layer.endswith(HALF)]
         half = [layer.removesuffix(HALF) for layer in self.layers if layer.endswith(HALF)]
         found = _run(network, x, wanted=whole) if whole else {}
@@ -231,24 +236,40 @@ def _fold(published, device: str) -> Network:
         )
 
 
+def convolved(x: torch.Tensor, c: Convolution, *, clip: bool = True) -> torch.Tensor:
+    """[n, in, h, w] -> [n, out, h', w'], between 0 and 6 if `clip`."""
+    from torch.nn.functional import conv2d
+
+    x = conv2d(x, c.weight, c.bias, c.stride, c.padding, 1, c.groups)
+    return x.clamp_(0, 6) if clip else x
+
+
+def through(x: torch.Tensor, block: Block) -> torch.Tensor:
+    """[n, in, h, w] -> [n, out, h', w']: what a block makes of a map."""
+    y = x if block.expand is None else convolved(x, block.expand)
+    y = convolved(convolved(y, block.depthwise), block.project, clip=False)
+    return y.add_(x) if block.residual else y
+
+
+def normalised(pixels: torch.Tensor) -> torch.Tensor:
+    """[n, h, w, 3] bytes -> [n, 3, h, w] float32, channels last, without a copy: (x - 0.498) / 0.502, where the scale is in the stem."""
+    import torch
+
+    return pixels.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.channels_last).sub_(0.498 * 255)
+
+
 def _run(network: Network, x: torch.Tensor, *, wanted: Sequence[str]) -> dict[str, torch.Tensor]:
     """[n, 3, h, w] float32, normalised -> the wanted layers, [n, dim] each. Goes no deeper than they need."""
-    from torch.nn.functional import conv2d, linear
-
-    def apply(x: torch.Tensor, c: Convolution, *, clip: bool = True) -> torch.Tensor:
-        x = conv2d(x, c.weight, c.bias, c.stride, c.padding, 1, c.groups)
-        return x.clamp_(0, 6) if clip else x
+    from torch.nn.functional import linear
 
     found: dict[str, torch.Tensor] = {}
     head_wanted = HEAD_LAYERS.intersection(wanted)
     last = 15 if head_wanted else max(BLOCKS[layer.removesuffix("_std")][0] for layer in wanted)
     taken_at = {place: layer for layer, (place, _) in BLOCKS.items()}
 
-    x = apply(x, network.stem)
+    x = convolved(x, network.stem)
     for place, block in enumerate(network.blocks[: last + 1]):
-        y = x if block.expand is None else apply(x, block.expand)
-        y = apply(apply(y, block.depthwise), block.project, clip=False)
-        x = y.add_(x) if block.residual else y
+        x = through(x, block)
         layer = taken_at.get(place)
         if layer in wanted:
             found[layer] = x.mean((2, 3))
@@ -257,7 +278,7 @@ def _run(network: Network, x: torch.Tensor, *, wanted: Sequence[str]) -> dict[st
     if not head_wanted:
         return found
 
-    x = apply(x, network.head)
+    x = convolved(x, network.head)
     height, width = x.shape[2:]
     rows, columns = _middle_cells(height), _middle_cells(width)
     up, left = (height - rows) // 2, (width - columns) // 2

@@ -88,7 +88,7 @@ class VisionTower(TorchEncoder):
         patch = {"patch_size": DEFAULT_PATCH.get(self._type, DEFAULTS["patch_size"])}
         self._vision = DEFAULTS | patch | self._config.get("vision_config", self._config)
         self._processing = _processor_config(self._folder)
-        known = self._known_layers()
+        self.known_layers = known = self._known_layers()
         unknown = [layer for layer in layers or () if layer not in known]
         if unknown:
             why = ", as its images differ in size" if unknown[0] == "tokens" else ""

@@ -14,7 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from beholder import __version__
-from beholder.cli import bench, data, doctor, explain, personas, profile, rank, raters, ratings, score, suggest, train
+from beholder.cli import bench, data, doctor, explain, personas, probe, profile, rank, raters, ratings, score, suggest, train
 from beholder.cli.output import note
 from beholder.errors import BeholderError
 
@@ -86,6 +86,7 @@ app.add_typer(profile.app, name="profile")
 app.add_typer(personas.app, name="personas")
 app.command("train")(train.train)
 app.command("bench")(bench.bench)
+app.command("probe")(probe.probe)
 app.add_typer(data.app, name="data")
 app.command("doctor")(doctor.doctor)
 

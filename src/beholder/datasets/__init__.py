@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from beholder.errors import BeholderError
@@ -21,6 +22,10 @@ READERS = {
     "lapis": "beholder.datasets.lapis:read_lapis",
     "eva": "beholder.datasets.eva:read_eva",
     "flickr-aes": "beholder.datasets.flickr_aes:read_flickr_aes",
+}
+# Datasets of images without raters: name -> module:function; the function takes the folder and gives an AttributeTable
+ATTRIBUTE_READERS = {
+    "aadb": "beholder.datasets.aadb:read_aadb",
 }
 
 
@@ -39,6 +44,8 @@ def read(name: str, root: str | os.PathLike) -> Dataset:
     Raises:
         BeholderError: no such dataset, or its files are missing or wrong; says which and what to do.
     """
+    if _spelled(name) in ATTRIBUTE_READERS:
+        raise BeholderError(f"{name} has scores of images, but none of single raters: use it with  beholder probe {name} --root DIR")
     module, _, function = READERS[known(name)].partition(":")
     return getattr(importlib.import_module(module), function)(root)
 
@@ -51,14 +58,21 @@ def check(name: str, root: str | os.PathLike) -> list[Finding]:
     """
     from beholder.datasets.checks import check_files
 
+    if _spelled(name) in ATTRIBUTE_READERS:
+        reader = importlib.import_module(ATTRIBUTE_READERS[_spelled(name)].partition(":")[0])
+        return reader.findings(Path(root))
     return check_files(known(name), root)
 
 
 def known(name: str) -> str:
     """`name` as `READERS` spells it."""
-    spelled = str(name).strip().lower().replace("_", "-")
+    spelled = _spelled(name)
     if spelled in READERS:
         return spelled
     close = difflib.get_close_matches(spelled, READERS, n=1)
     hint = f"did you mean {close[0]}? " if close else ""
     raise BeholderError(f"there is no dataset {name!r}: {hint}Known are {', '.join(names())}; your own data is read by folder")
+
+
+def _spelled(name: str) -> str:
+    return str(name).strip().lower().replace("_", "-")

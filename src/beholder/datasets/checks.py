@@ -249,12 +249,12 @@ def not_latest(raters: Sequence[str], images: Sequence[str]) -> np.ndarray:
     return np.setdiff1d(np.arange(len(raters)), latest)
 
 
-def broken_images(paths: Iterable[str], *, folder: Path) -> list[Finding]:
-    """One finding if some of the files (paths relative to `folder`) are not images."""
+def broken_images(paths: Iterable[str], *, folder: Path, then: str = "a bench would stop there") -> list[Finding]:
+    """One finding if some of the files (paths relative to `folder`) are not images; `then` says what comes of it."""
     broken = [path for path in sorted(set(paths)) if not _has_image_header(folder / path)]
     if not broken:
         return []
-    message = f"{len(broken)} files cannot be opened as images ({some(broken)}): a bench would stop there"
+    message = f"{len(broken)} files cannot be opened as images ({some(broken)}): {then}"
     return [Finding("warning", message, count=len(broken))]
 
 

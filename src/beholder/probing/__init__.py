@@ -1,0 +1,1 @@
+"""Which layer of a network knows which attribute of an image: linear probes on frozen features."""
