@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from beholder.backbones.vlm import is_vlm
 from beholder.options import keywords_from_texts, parse_brackets
 
 if TYPE_CHECKING:
@@ -18,9 +19,11 @@ def load_encoder(name: str | os.PathLike = DEFAULT_ENCODER, **options) -> ImageE
     """An image encoder by name; its weights are loaded when first needed.
 
     Args:
-        name: "efficientnet-lite0", or a vision tower (CLIP, SigLIP, SigLIP 2, DINOv2, DINOv3): a local folder or a hub repository.
-            Options may stand behind it in brackets: "efficientnet-lite0[size=224]", "DIR[fit=pad,device=cpu]".
-        options: keyword arguments of `EfficientNetLite` or `VisionTower`, such as `layers` and `device`; they take precedence over those in brackets.
+        name: "efficientnet-lite0", a vision tower (CLIP, SigLIP, SigLIP 2, DINOv2, DINOv3), or a vision-language model (see `vlm.FAMILIES`):
+            "beholder-mini", a local folder or a hub repository. Options may stand behind it in brackets: "efficientnet-lite0[size=224]",
+            "DIR[fit=pad,device=cpu]", "DIR[layer=LT15+V3]".
+        options: keyword arguments of `EfficientNetLite`, `VisionTower` or `HiddenStates`, such as `layers` and `device`; they take precedence
+            over those in brackets.
 
     Raises:
         BeholderError: not found, or an option does not suit it.
@@ -28,6 +31,8 @@ def load_encoder(name: str | os.PathLike = DEFAULT_ENCODER, **options) -> ImageE
     plain, texts = _parse(name)
     if is_default(plain):
         from beholder.backbones.efficientnet_lite import EfficientNetLite as Encoder
+    elif is_vlm(plain):
+        from beholder.backbones.vlm.hidden_states import HiddenStates as Encoder
     else:
         from beholder.backbones.vision_tower import VisionTower as Encoder
     typed = keywords_from_texts(Encoder.__init__, texts, of=f"the encoder {plain}", without=["layers"])  # scorers choose the layers
@@ -45,6 +50,11 @@ def default_layers(name: str | os.PathLike) -> tuple[str, ...]:
         from beholder.backbones.efficientnet_lite import LAYERS
 
         return tuple(LAYERS)
+    plain, texts = _parse(name)
+    if is_vlm(plain):
+        from beholder.backbones.vlm.hidden_states import DEFAULT_LAYERS, split_layers
+
+        return split_layers(texts.get("layer", "")) or DEFAULT_LAYERS
     from beholder.backbones.vision_tower import DEFAULT_LAYERS
 
     return DEFAULT_LAYERS

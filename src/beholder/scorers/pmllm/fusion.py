@@ -77,7 +77,14 @@ class SelectiveFusion(nn.Module):
         return torch.sigmoid(self.gate(seen.to(self.gate.weight.dtype)))
 
     def forward(
-        self, raw: torch.Tensor, normed: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, position_embeddings: Any
+        self,
+        raw: torch.Tensor,
+        normed: torch.Tensor,
+        keys: torch.Tensor,
+        values: torch.Tensor,
+        position_embeddings: Any,
+        *,
+        visible: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """What is added to the self-attention's output (Eq. 2, 4, 5).
 
@@ -85,6 +92,7 @@ class SelectiveFusion(nn.Module):
             raw, normed: [n, s, D] hidden states before and after the block's input normalisation.
             keys, values: [n, KV, t, D/H] of each row's image.
             position_embeddings: (cos, sin) of the positions, for `rope_queries`.
+            visible: [n, s, t] bool, which image tokens each position looks at, one at least; None for all.
 
         Returns:
             [n, s, D] in the type of `normed`.
@@ -97,7 +105,12 @@ class SelectiveFusion(nn.Module):
             first, second = queries.chunk(2, dim=-1)
             queries = queries * cos + torch.cat([-second, first], dim=-1) * sin
         seen = F.scaled_dot_product_attention(
-            queries, keys.to(queries.dtype), values.to(queries.dtype), scale=self.scaling, enable_gqa=self.heads != self.kv_heads
+            queries,
+            keys.to(queries.dtype),
+            values.to(queries.dtype),
+            attn_mask=None if visible is None else visible[:, None],
+            scale=self.scaling,
+            enable_gqa=self.heads != self.kv_heads,
         )
         gated = seen.transpose(1, 2) * self.gates(raw, normed).unsqueeze(-1)  # [n, s, H, D/H]
         gated = gated.reshape(n, s, -1)

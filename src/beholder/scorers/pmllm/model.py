@@ -42,11 +42,13 @@ class _Fusing:
     Args:
         images: of the n rows.
         mask: [n, s] True at question and answer positions; None for all.
+        visible: [n, s, t] which of the image tokens each position looks at; None for all.
         raw: the hidden states as they entered the present block.
     """
 
     images: ImageTokens
     mask: torch.Tensor | None
+    visible: torch.Tensor | None = None
     raw: torch.Tensor | None = None
 
 
@@ -192,10 +194,18 @@ class PMLLM(nn.Module):
     # --- the hooks
 
     @contextmanager
-    def seeing(self, images: ImageTokens | None, *, mask: torch.Tensor | None = None) -> Iterator[None]:
-        """Within it, forward passes of the language model in this thread see these images; row by row."""
+    def seeing(
+        self, images: ImageTokens | None, *, mask: torch.Tensor | None = None, visible: torch.Tensor | None = None
+    ) -> Iterator[None]:
+        """Within it, forward passes of the language model in this thread see these images; row by row.
+
+        Args:
+            images: [n] one for each row; or the tokens of several behind each other, of which `visible` shows each position its own.
+            mask: [n, s] where fusion acts; everywhere if None.
+            visible: [n, s, t] bool; every position looks at one token at least, whether fusion acts there or not.
+        """
         before = getattr(self._state, "fusing", None)
-        self._state.fusing = _Fusing(images, None if mask is None else mask.bool()) if images is not None else None
+        self._state.fusing = _Fusing(images, None if mask is None else mask.bool(), visible) if images is not None else None
         try:
             yield
         finally:
@@ -214,9 +224,12 @@ class PMLLM(nn.Module):
             if fusing is None:
                 return output
             normed = args[0] if args else kwargs["hidden_states"]
-            images = fusing.images
-            added = fusion(fusing.raw, normed, images.keys[index], images.values[index], kwargs.get("position_embeddings"))
-            mask = fusing.mask
+            images, mask, visible = fusing.images, fusing.mask, fusing.visible
+            if visible is not None and visible.shape[1] != normed.shape[1]:  # a decoding step: its one token looks where the last one did
+                visible = visible[:, -1:]
+            added = fusion(
+                fusing.raw, normed, images.keys[index], images.values[index], kwargs.get("position_embeddings"), visible=visible
+            )
             if mask is not None and mask.shape[1] == normed.shape[1]:  # else a decoding step: its one token is part of the answer
                 added = torch.where(mask[..., None], added, 0)
             return (output[0] + added, *output[1:])

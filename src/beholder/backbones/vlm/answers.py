@@ -1,0 +1,209 @@
+"""Greedy answers of a vision-language model: several conversations at once, after a kept beginning or from the start; numbers read from them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch.nn import functional as F
+from transformers.cache_utils import Cache
+
+from beholder.backbones.vlm.base import Batch, Turn, VisionLanguageModel, is_out_of_memory
+from beholder.backbones.vlm.kept_prefix import KeptPrefix, RoomyLayer, keep
+from beholder.backbones.vlm.number import parse_number
+from beholder.errors import BeholderError
+
+__all__ = ["Answer", "Answerer", "parse_number"]
+
+MAX_NEW_TOKENS = 16  # as published
+INTEGERS = (1, 2, 3, 4, 5)
+TOKENS = 32_768  # in one batch, with what is kept of those before: about 5 GB of keys and values of a model of 4 B parameters
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the model says to one conversation.
+
+    Args:
+        text: without special tokens.
+        expected: mean of the integers 1 to 5 under the probabilities of the token with which the answer writes one of them (of its first token,
+            if it writes none); nan if the model does not write each of them as one token.
+        prompt_tokens, new_tokens: how many were read, and written.
+    """
+
+    text: str
+    expected: float
+    prompt_tokens: int
+    new_tokens: int
+
+
+class Answerer:
+    """Lets a vision-language model answer, greedily.
+
+    An answer depends on its conversation only: in float32 the logits agree within 1e-4 whether conversations are answered alone, together, or after
+    a kept beginning. Where the model computes in bfloat16, two words that are about equally likely may change places.
+
+    Args:
+        vlm: the whole model (not with `blocks`).
+        max_new_tokens: where an answer is cut off.
+        rows: conversations answered together at most.
+    """
+
+    def __init__(self, vlm: VisionLanguageModel, *, max_new_tokens: int = MAX_NEW_TOKENS, rows: int = 8) -> None:
+        self.vlm, self.max_new_tokens, self.rows = vlm, max_new_tokens, rows
+
+    def keep(self, turn: Turn) -> KeptPrefix:
+        """What comes before the last image of a conversation, through the model; `answers` can go on from it."""
+        with self._enough_memory(1):
+            return keep(self.vlm, turn)
+
+    def answers(self, turns: Sequence[Turn], *, prefix: KeptPrefix | None = None) -> Iterator[tuple[int, Answer]]:
+        """(place in `turns`, answer), in an order of its own; each comes as soon as it is there.
+
+        Args:
+            turns: made with `reply=True`.
+            prefix: what all of them begin with.
+
+        Raises:
+            BeholderError: it does not fit into memory.
+        """
+        lengths = [len(turn.ids) for turn in turns]
+        for places in _batches(lengths, rows=self.rows, equal=prefix is not None and self._windows):
+            with self.vlm.lock, self._enough_memory(len(places)):
+                found = self._together([turns[place] for place in places], prefix)
+            yield from zip(places, found, strict=True)
+
+    def logits(self, turns: Sequence[Turn], *, prefix: KeptPrefix | None = None) -> torch.Tensor:
+        """[n, words] float32: of the first token of each answer. All conversations in one batch."""
+        with self.vlm.lock, torch.no_grad():
+            hidden, _ = self._read(turns, prefix, room=0)
+            return self._head(hidden).float()
+
+    @cached_property
+    def context(self) -> int | None:
+        """Tokens that the model can read at once; None if it does not say."""
+        return getattr(self.vlm.decoder.config, "max_position_embeddings", None)
+
+    @cached_property
+    def stop(self) -> tuple[int, ...]:
+        """Tokens that end an answer: those that the model names, and the mark that its chat template puts there."""
+        vlm, ends = self.vlm, []
+        for config in (getattr(vlm.model, "generation_config", None), vlm.decoder.config):
+            named = getattr(config, "eos_token_id", None)
+            ends += [named] if isinstance(named, int) else list(named or ())
+        ends += [vlm.tokenizer.eos_token_id] if vlm.tokenizer.eos_token_id is not None else []
+        turn = vlm.turn(["?"], answer="1")
+        special = set(vlm.tokenizer.all_special_ids)
+        ends += [token for token, answered in zip(turn.ids, turn.answer_mask, strict=True) if answered and token in special][:1]
+        return tuple(dict.fromkeys(ends))
+
+    @cached_property
+    def _windows(self) -> bool:
+        """Whether a block sees only so many tokens back: it counts padding, too, which must not stand between beginning and end then."""
+        return "sliding_attention" in (getattr(self.vlm.decoder.config, "layer_types", None) or ())
+
+    @cached_property
+    def _integers(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Tokens that write one of the integers, with or without a space before it, and which integers; none if not all are one token."""
+        tokenizer = self.vlm.tokenizer
+        special = set(tokenizer.all_special_ids)
+        found = {}
+        for integer in INTEGERS:
+            for text in (f"{integer}", f" {integer}"):
+                ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+                if len(ids) == 1 and ids[0] not in special:  # special: the mark of what the tokenizer cannot write
+                    found[ids[0]] = integer
+                elif ids and tokenizer.decode(ids[-1:]).strip() == f"{integer}":  # a space that is a token of its own
+                    found[ids[-1]] = integer
+        found = found if set(found.values()) == set(INTEGERS) else {}
+        return torch.tensor(list(found), dtype=torch.long, device=self.vlm.device), torch.tensor(list(found.values()), dtype=torch.float64)
+
+    @contextmanager
+    def _enough_memory(self, rows: int) -> Iterator[None]:
+        try:
+            yield
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            less = f"make batch smaller than {rows}" if rows > 1 else f"set max_pixels={self.vlm.max_pixels // 2} or smaller"
+            raise BeholderError(f"what {self.vlm.name} is asked does not fit into the memory of {self.vlm.device}: {less}") from None
+
+    def _read(self, turns: Sequence[Turn], prefix: KeptPrefix | None, *, room: int) -> tuple[torch.Tensor, tuple]:
+        """([n, D] last hidden state of the last token, what `_together` needs to go on)."""
+        vlm, n = self.vlm, len(turns)
+        batch = vlm.batch([prefix.rest(turn) for turn in turns] if prefix else turns, side="left")
+        positions, length = vlm.positions(batch), batch.inputs["input_ids"].shape[1]
+        if prefix:
+            positions = positions + prefix.next_position
+            cache = prefix.cache(rows=n, room=length + room)
+            batch = prefix.before(batch)
+        else:
+            cache = Cache(layers=[RoomyLayer(room) for _ in range(vlm.n_blocks)])
+        hidden = vlm.forward(batch, cache=cache, logits=False, position_ids=positions).last_hidden_state[:, -1]
+        return hidden, (batch, cache, positions[..., -1:])
+
+    def _head(self, hidden: torch.Tensor, tokens: torch.Tensor | None = None) -> torch.Tensor:
+        """[n, D] -> logits of all words in the type of the model; of some `tokens` not rounded to it."""
+        head = self.vlm.model.get_output_embeddings()
+        if tokens is None:
+            return head(hidden)
+        exact = torch.promote_types(hidden.dtype, torch.float32)
+        bias = None if head.bias is None else head.bias[tokens].to(exact)
+        return F.linear(hidden.to(exact), head.weight[tokens].to(exact), bias)
+
+    @torch.no_grad()
+    def _together(self, turns: Sequence[Turn], prefix: KeptPrefix | None) -> list[Answer]:
+        vlm, n = self.vlm, len(turns)
+        hidden, (batch, cache, positions) = self._read(turns, prefix, room=self.max_new_tokens)
+        mask = batch.inputs["attention_mask"]
+        stop = torch.tensor(self.stop, device=mask.device)
+        written = torch.full((n, self.max_new_tokens), vlm.padding, dtype=torch.long, device=mask.device)
+        lengths = torch.zeros(n, dtype=torch.long, device=mask.device)
+        going = torch.ones(n, dtype=torch.bool, device=mask.device)
+        integers, values = self._integers
+        expected, settled = torch.full((n,), torch.nan, dtype=torch.float64), torch.zeros(n, dtype=torch.bool)
+        for step in range(self.max_new_tokens):
+            token = self._head(hidden).argmax(dim=-1)
+            going = going & ~torch.isin(token, stop)
+            writes = torch.isin(token, integers) & going
+            now = torch.ones_like(settled) if step == 0 else writes.cpu() & ~settled
+            if len(integers) and bool(now.any()):
+                expected = torch.where(now, self._head(hidden, integers).softmax(dim=-1).double().cpu() @ values, expected)
+                settled |= writes.cpu()
+            written[:, step] = torch.where(going, token, vlm.padding)
+            lengths += going
+            if step + 1 == self.max_new_tokens or not bool(going.any()):
+                break
+            mask = torch.cat([mask, mask.new_ones((n, 1))], dim=1)
+            positions = positions + 1
+            hidden = self._next(batch, written[:, step : step + 1], mask, positions, cache)
+        return [
+            Answer(
+                vlm.tokenizer.decode(written[row, : int(lengths[row])].tolist(), skip_special_tokens=True).strip(),
+                float(expected[row]),
+                prompt_tokens=len(turns[row].ids),
+                new_tokens=int(lengths[row]),
+            )
+            for row in range(n)
+        ]
+
+    def _next(self, batch, token: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor, cache: Cache) -> torch.Tensor:
+        """[n, D] last hidden state of one more token."""
+        here = torch.ones_like(token, dtype=torch.bool)
+        step = Batch({"input_ids": token, "attention_mask": mask}, batch.turns, mask=here, image_mask=~here, prompt_mask=~here)
+        return self.vlm.forward(step, cache=cache, logits=False, position_ids=positions).last_hidden_state[:, -1]
+
+
+def _batches(lengths: Sequence[int], *, rows: int, equal: bool) -> Iterator[list[int]]:
+    """Places of conversations of about the same length (with `equal` of the same), the longest first: whether the memory suffices shows at once."""
+    order = sorted(range(len(lengths)), key=lambda place: -lengths[place])
+    start = 0
+    for end in range(1, len(order) + 1):
+        longest, count = lengths[order[start]], end - start
+        full = end == len(order) or count == rows or (count + 1) * longest > TOKENS
+        if full or (equal and lengths[order[end]] != longest):
+            yield order[start:end]
+            start = end
