@@ -168,6 +168,20 @@ def test_as_shipped_means_one_scorer_and_no_training(world):
     assert "**Warning: 12 of 48 query images were in the training data of linear.**" in report.markdown()
 
 
+@pytest.mark.parametrize("fit", [True, False])
+def test_a_model_that_knows_the_query_images_is_named(world, fit):
+    class Knows:
+        name = "well-read"
+
+        def trained_on(self, images):
+            return 3
+
+    scorer = Linear(world.features)
+    scorer.frozen_models = lambda: [Knows(), object()]
+    report = bench.run(world.dataset, {"linear": lambda: scorer}, shots=(0,), fit=fit, with_controls=False, draws=10)
+    assert report.warnings == ("3 of 48 query images were in the training data of well-read, whose features linear reads",)
+
+
 def test_an_interrupted_bench_goes_on(world, tmp_path):
     options = {"shots": (0, 5), "fit": True, "draws": 50}
     whole = bench.run(world.dataset, makers(world), **options)

@@ -131,7 +131,9 @@ def test_raters_together_equal_each_alone():
             assert np.allclose(ridge.predict(x), alone.predict(x), rtol=1e-9, atol=1e-12)
             assert np.allclose(ridge.error, alone.error, rtol=1e-9, equal_nan=True)
             assert np.allclose(ridge.left_out, alone.left_out, rtol=1e-9, atol=1e-12)
-    assert np.allclose(together[6].predict(x)[:, 0], reference(x[rows[6]].astype(np.float64), y[6]).predict(x.astype(np.float64)), rtol=1e-6)
+    assert np.allclose(
+        together[6].predict(x)[:, 0], reference(x[rows[6]].astype(np.float64), y[6]).predict(x.astype(np.float64)), rtol=1e-6
+    )
 
 
 def test_neither_the_order_of_raters_nor_that_of_ratings_matters():
@@ -140,7 +142,9 @@ def test_neither_the_order_of_raters_nor_that_of_ratings_matters():
     random = np.random.default_rng(5)
     order = random.permutation(len(rows))
     turned = [random.permutation(len(rows[u])) for u in order]
-    mixed = ridge_cv_many(x, [rows[u][t] for u, t in zip(order, turned, strict=True)], [y[u][t] for u, t in zip(order, turned, strict=True)])
+    mixed = ridge_cv_many(
+        x, [rows[u][t] for u, t in zip(order, turned, strict=True)], [y[u][t] for u, t in zip(order, turned, strict=True)]
+    )
     for place, u in enumerate(order):
         assert np.allclose(mixed[place].coef, straight[u].coef, rtol=1e-9, atol=1e-12)
         assert np.allclose(mixed[place].left_out, straight[u].left_out[turned[place]], rtol=1e-9, atol=1e-12)

@@ -313,3 +313,30 @@ def test_tiny_and_elongated_images(vlm):
     odd = [vlm.prepare(Image.new("RGB", size, (200, 10, 90))) for size in ((1, 1), (3000, 2), (1, 500))]
     found = HiddenStates(vlm, layers=["LT3"]).encode(odd)["LT3"]
     assert np.isfinite(found).all()
+
+
+def test_weights_of_ones_own_are_the_same_model_with_another_revision(tmp_path, images):
+    for name in ("config.json", "model.safetensors"):
+        (tmp_path / name).write_bytes((SHIPPED / "pmllm-s" / name).read_bytes())
+    own, shipped = open_vlm(tmp_path, dtype="float32", device="cpu"), open_vlm(dtype="float32", device="cpu")
+    assert is_vlm(tmp_path) and own.family == shipped.family and own.revision != shipped.revision
+    layers = ["LT3", "V3"]
+    ours, theirs = (HiddenStates(vlm, layers=layers).encode([vlm.prepare(images[0])]) for vlm in (own, shipped))
+    assert np.abs(ours["LT3"] - theirs["LT3"]).max() > 1e-3 and np.array_equal(ours["V3"], theirs["V3"])
+
+
+def test_it_knows_which_images_it_learned_from(tmp_path, images):
+    from safetensors.numpy import load_file, save_file
+
+    from beholder.scorers import provenance
+
+    for image, name in zip(images, ("known.png", "new.png"), strict=False):
+        image.save(tmp_path / name)
+    paths = [str(tmp_path / name) for name in ("known.png", "new.png")]
+    assert open_vlm().trained_on(paths) == 0
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    (folder / "config.json").write_bytes((SHIPPED / "pmllm" / "config.json").read_bytes())
+    tensors = load_file(SHIPPED / "pmllm" / "model.safetensors") | {"seen": provenance.fingerprints(paths[:1])}
+    save_file(tensors, folder / "model.safetensors")
+    assert HiddenStates(folder, layers=["LT1"]).trained_on(paths) == 1

@@ -1,8 +1,8 @@
 """Ridge regression with its penalty chosen by leave-one-out errors: one problem, or those of many raters on one matrix of features.
 
-The same as `make_pipeline(StandardScaler(), RidgeCV(alphas))` of scikit-learn, the recipe of Ryu & Yanaka 2026 (arXiv 2604.11374), without its cost per
-rater: one eigendecomposition per set of images gives the leave-one-out errors of all penalties and targets (Rifkin & Lippert 2007, "Notes on regularized
-least squares"), and only the coefficients of the chosen penalty are made.
+The same as `make_pipeline(StandardScaler(), RidgeCV(alphas))` of scikit-learn, the recipe of Ryu & Yanaka 2026 (arXiv 2604.11374), without its
+cost per rater: one eigendecomposition per set of images gives the leave-one-out errors of all penalties and targets (Rifkin & Lippert 2007,
+"Notes on regularized least squares"), and only the coefficients of the chosen penalty are made.
 
 Where penalties have equal errors, as with two rows or a constant target, the first one counts; there scikit-learn's choice is one of rounding errors.
 """
@@ -45,11 +45,16 @@ class Ridge:
 
     def predict(self, x: np.ndarray) -> np.ndarray:
         """[m, d] -> [m, k] float64."""
-        x = np.asarray(x)
-        out = np.empty((len(x), len(self.intercept)))
-        for start in range(0, len(x), ROWS):
-            out[start : start + ROWS] = x[start : start + ROWS].astype(np.float64) @ self.coef
-        return out + self.intercept
+        return linear(x, self.coef) + self.intercept
+
+
+def linear(x: np.ndarray, coef: np.ndarray) -> np.ndarray:
+    """x [m, d] times coef [d, ...] in float64, without a float64 copy of all of x."""
+    x, coef = np.asarray(x), np.asarray(coef, dtype=np.float64)
+    out = np.empty((len(x), *coef.shape[1:]))
+    for start in range(0, len(x), ROWS):
+        out[start : start + ROWS] = x[start : start + ROWS].astype(np.float64) @ coef
+    return out
 
 
 def ridge_cv(x: np.ndarray, y: np.ndarray, *, alphas: Sequence[float] = ALPHAS, alpha_per_target: bool = False) -> Ridge:
@@ -152,7 +157,9 @@ def _fit(x: np.ndarray, y: np.ndarray, alphas: np.ndarray, *, shared: bool) -> l
         constant = (y == y[:, :1]).all(axis=1, keepdims=True)
         level = np.where(constant, y[:, :1], y.mean(axis=1, keepdims=True))  # a mean of equal numbers may be off by a rounding error
     if not (np.isfinite(level).all() and np.isfinite(mean).all()):
-        raise BeholderError("some features or ratings are not finite numbers: check the ratings, or compute the features with dtype=float32")
+        raise BeholderError(
+            "some features or ratings are not finite numbers: check the ratings, or compute the features with dtype=float32"
+        )
     solve = _by_rows if n <= d else _by_features
     coef, alpha, left_out = solve(z, y - level, alphas, shared=shared)
     coef[inverse[:, 0] == 0] = 0.0  # rounding errors
@@ -163,7 +170,7 @@ def _fit(x: np.ndarray, y: np.ndarray, alphas: np.ndarray, *, shared: bool) -> l
 
 
 def _standardise(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Columns of [b, n, d] with mean 0 and variance 1 as float64; their means, and inverse standard deviations [b, 1, d], 0 where a feature does not vary."""
+    """Columns of [b, n, d] with mean 0 and variance 1; their means and inverse standard deviations [b, 1, d], 0 where a feature does not vary."""
     b, n, d = x.shape
     out, mean, inverse = np.empty((b, n, d)), np.empty((b, 1, d)), np.zeros((b, 1, d))
     noise = n * np.finfo(np.float64).eps  # the error bound of a variance by which scikit-learn, too, tells what is constant
@@ -183,7 +190,7 @@ def _standardise(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _by_rows(z: np.ndarray, y: np.ndarray, alphas: np.ndarray, *, shared: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """No more rows than features: the eigenvectors of the [n, n] matrix of scalar products. Returns coef [b, d, k], alpha [b, k], left_out [b, n, k]."""
+    """No more rows than features: eigenvectors of the [n, n] scalar products. Returns coef [b, d, k], alpha [b, k], left_out [b, n, k]."""
     n = z.shape[1]
     gram = z @ z.transpose(0, 2, 1)
     # Centred rows leave (1, ..., 1) with the eigenvalue 0. It plays no part, as y is centred, but 1 / alpha of it would drown the leverages: lift it.
@@ -201,7 +208,7 @@ def _by_rows(z: np.ndarray, y: np.ndarray, alphas: np.ndarray, *, shared: bool) 
 
 
 def _by_features(z: np.ndarray, y: np.ndarray, alphas: np.ndarray, *, shared: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """More rows than features: the eigenvectors of the [d, d] covariance. Returns coef [b, d, k], alpha [b, k], left_out [b, n, k]."""
+    """More rows than features: eigenvectors of the [d, d] covariance. Returns coef [b, d, k], alpha [b, k], left_out [b, n, k]."""
     n = z.shape[1]
     values, vectors = np.linalg.eigh(z.transpose(0, 2, 1) @ z)
     shrink = 1.0 / (values[:, :, None] + alphas)

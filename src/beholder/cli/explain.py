@@ -19,6 +19,8 @@ PARTS = {
     "prior": "what another scorer, told the profile alone, expects beyond both",
     "severity": "how generous this rater is",
     "taste": "what this rater's own ratings say",
+    "base": "what this rater gives an average image",
+    "attribute": "more or less of it than an average image has",
 }
 
 
@@ -43,6 +45,7 @@ def explain(
     scale_of = someone.rater.scale
     parts = {part: round(float(value), 4) for part, value in why.parts.items()}
     influences = [(str(other), round(float(value), 4)) for other, value in why.influences]
+    cares = [_rounded(vars(care)) for care in getattr(why, "cares", ())]
     if as_json:
         numbers = {"score": round(float(why.score), 4), "low": round(float(why.low), 4), "high": round(float(why.high), 4)}
         listed = [{"image": other, "contribution": value} for other, value in influences]
@@ -50,6 +53,7 @@ def explain(
             {"image": str(image)}
             | numbers
             | {"scale": str(scale_of), "scorer": name, "version": version, "parts": parts, "influences": listed}
+            | ({"cares": cares} if cares else {})
         )
         return
     title = f"{image}: {why.score:.2f} ({why.low:.2f} to {why.high:.2f}) on {scale_of}; {name} {version}"
@@ -61,3 +65,25 @@ def explain(
         show_table(rows, columns=["points", "because of what you said of"], right=["points"])
         if len(influences) > SHOWN:
             print(f"and {len(influences) - SHOWN} that count less")
+    if cares:
+        print()
+        _show_cares(cares)
+
+
+def _rounded(care: dict[str, object]) -> dict[str, object]:
+    return {name: round(value, 4) if isinstance(value, float) else value for name, value in care.items()}
+
+
+def _show_cares(cares: list[dict]) -> None:
+    """What the rater cares about, as points per standard deviation of an attribute; against others, if any are known."""
+    compared = cares[0]["percentile"] is not None
+    rows = [[f"{one['weight']:+.2f}", one["attribute"]] for one in cares]
+    columns = ["weight", "attribute"]
+    if compared:
+        columns = ["weight", "others", "spread", "pct", "attribute"]
+        rows = [
+            [weight, f"{one['others_mean']:+.2f}", f"{one['others_spread']:.2f}", f"{one['percentile']:.0f}", attribute]
+            for (weight, attribute), one in zip(rows, cares, strict=True)
+        ]
+    title = "what this rater cares about" + (", against others" if compared else "") + " (points per standard deviation)"
+    show_table(rows, columns=columns, title=title, right=columns[:-1])

@@ -133,8 +133,7 @@ class _Bench:
     def add_scorer(self, name: str, make: Callable[[], Scorer], *, permutations: int, variants: Sequence[str]) -> None:
         """Predictions of one scorer for every fold and number of shots, with every set of profiles, and shuffled controls."""
         scorer: Scorer | None = make()
-        if not self.fit:
-            self._warn_if_trained_on_queries(name, scorer)
+        self._warn_if_trained_on_queries(name, scorer)
         if variants and not scorer.uses_profile:
             self.remarks.append(f"{name} does not look at profiles, so reduced ones are not tried")
             variants = ()
@@ -264,14 +263,16 @@ class _Bench:
         return folder
 
     def _warn_if_trained_on_queries(self, name: str, scorer: Scorer) -> None:
-        """Weights as shipped may have seen the very images they are tested on: say so."""
-        trained_on = getattr(scorer, "trained_on", None)
-        if trained_on is None:
-            return
+        """Weights as shipped, and models that features are read from, may have seen the very images they are tested on: say so."""
+        learned = [(model.name, model.trained_on) for model in scorer.frozen_models() if hasattr(model, "trained_on")]
+        if not self.fit and hasattr(scorer, "trained_on"):
+            learned.append((name, scorer.trained_on))
         images = sorted({int(image) for asked in self.asked for image in asked.image})
-        seen = int(trained_on([str(self.dataset.images[image]) for image in images]))
-        if seen:
-            self.warnings.append(f"{seen} of {len(images)} query images were in the training data of {name}")
+        for what, trained_on in learned:
+            seen = int(trained_on([str(self.dataset.images[image]) for image in images]))
+            if seen:
+                of = what if what == name else f"{what}, whose features {name} reads"
+                self.warnings.append(f"{seen} of {len(images)} query images were in the training data of {of}")
 
     def _notes(self) -> list[str]:
         notes = [*self.dataset.notes, *self.protocol.notes(self.dataset), *self.remarks, *self._lonely_images()]

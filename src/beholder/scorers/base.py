@@ -6,7 +6,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 
@@ -66,6 +66,11 @@ class Scorer(ABC):
     def predict_many(self, requests: Sequence[tuple[Sequence[str], Rater]]) -> list[Predictions]:
         """Several raters at once; scorers override it where sharing work between raters pays."""
         return [self.predict(images, rater) for images, rater in requests]
+
+    def frozen_models(self) -> list[Any]:
+        """Models that it reads and never trains (encoders, VLMs); those that have `trained_on(images)` can tell whether they know the images."""
+        source = getattr(self, "features", None)
+        return [part.encoder for part in getattr(source, "parts", [source]) if hasattr(part, "encoder")]
 
     def notes(self) -> list[str]:
         """What the user should hear after predictions, one sentence each: what was sent, paid, or left without an answer."""

@@ -49,7 +49,8 @@ def open_vlm(
     Whoever asks for the same model again in this process gets the same object, so that it is loaded once; those with `blocks` are their caller's own.
 
     Args:
-        name: "beholder-mini", a local folder, or a hub repository (see `weights.resolve`).
+        name: "beholder-mini", a folder that `beholder train pmllm` wrote (the same with these weights), a local folder, or a hub repository
+            (see `weights.resolve`).
         max_pixels, device, dtype, blocks: see `base.VisionLanguageModel`.
 
     Raises:
@@ -59,7 +60,9 @@ def open_vlm(
     if family is None:
         known = ", ".join(kind for kind in FAMILIES if kind != MINI)
         raise BeholderError(f"{os.fspath(name)} is no vision-language model of a known family: choose {MINI} or one of the kind {known}")
-    key = (folder or MINI, max_pixels, device, dtype)
+    files = () if folder is None else (folder / "config.json", *sorted(folder.glob("*.safetensors")))
+    states = tuple((file, file.stat().st_size, file.stat().st_mtime_ns) for file in files)  # a folder may get another model
+    key = (folder or MINI, states, max_pixels, device, dtype)
     module, _, cls = FAMILIES[family].partition(":")
     with _opening:
         if blocks is None and key in _opened:
@@ -80,5 +83,8 @@ def _find(name: str | os.PathLike):
     found = resolve(name)
     if not found.path.is_dir():
         return found.path, None, found.name
-    kind = _read_json(found.path / "config.json").get("model_type")
+    config = _read_json(found.path / "config.json")
+    if config.get("scorer") in ("pmllm", "pmllm-s"):  # other weights of the embedded model
+        return found.path, MINI, found.path.name
+    kind = config.get("model_type")
     return found.path, kind if kind in FAMILIES else None, found.path.name if found.source == "folder" else found.name

@@ -6,6 +6,7 @@ the device), and a batch through `forward`. Nothing but `load`, `forward` and th
 
 from __future__ import annotations
 
+import os
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -147,6 +148,10 @@ class VisionLanguageModel(ABC):
     @abstractmethod
     def processing(self) -> str:
         """Names everything done to the pixels (with `max_pixels`) and the text template; part of feature keys."""
+
+    def trained_on(self, images: Sequence[str | os.PathLike]) -> int:
+        """How many of these images the model is known to have learned people's ratings of; 0 where nobody knows."""
+        return 0
 
     @property
     @abstractmethod

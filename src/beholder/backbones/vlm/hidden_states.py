@@ -107,6 +107,10 @@ class HiddenStates(ImageEncoder):
             self._batch = 1 if self.vlm.device == "cpu" else CUDA_BATCH
         return self._batch
 
+    def trained_on(self, images: Sequence[str | os.PathLike]) -> int:
+        """How many of these images the model is known to have learned people's ratings of."""
+        return self.vlm.trained_on(images)
+
     def load(self) -> None:
         """Load the weights now instead of at the first `encode`."""
         self.vlm.load()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -12,11 +13,12 @@ import numpy as np
 
 from beholder.backbones.efficientnet_lite import HEAD, EfficientNetLite
 from beholder.backbones.language_model import DEFAULT_LANGUAGE_MODEL, load_language_model, unpacked
-from beholder.backbones.vision_tower import quiet_transformers
+from beholder.backbones.vision_tower import _read_json, quiet_transformers
 from beholder.backbones.vlm.base import Batch, PreparedImage, Turn, VisionLanguageModel
 from beholder.backbones.vlm.folder_model import FolderModel
 from beholder.backbones.weights import fingerprint, resolve
 from beholder.errors import BeholderError
+from beholder.scorers import provenance
 from beholder.scorers.feature_scorer import CONFIG_FILE, SHIPPED, WEIGHTS_FILE, read_weights, understanding
 from beholder.scorers.pmllm import config as configs
 
@@ -25,7 +27,8 @@ if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
 
-WEIGHTS = SHIPPED / "pmllm"
+KINDS = ("pmllm", "pmllm-s")
+WEIGHTS = SHIPPED / KINDS[0]
 ENCODER_LAYER = "map@half"  # what the fusion modules were trained on
 BLOCKS, WIDTH = 30, 576  # of the language model that the weights belong to; `_load` refuses any other
 # Channels after the stem, after each of the encoder's 16 blocks, and of its head map
@@ -49,6 +52,9 @@ class BeholderMini(FolderModel):
 
     The vision encoder has V0 (after the stem), V1 to V16 (after each block) and V17 (the head map), at 224 x 224 pixels as the fusion modules get
     it. They are feature maps, and their positions the tokens. The encoder and the fusion modules compute in float32 whatever the `dtype`.
+
+    Args:
+        folder: of weights that `beholder train pmllm` wrote; those that come with the package if None.
     """
 
     model_types = ("beholder-mini",)
@@ -58,14 +64,16 @@ class BeholderMini(FolderModel):
 
     def __init__(self, name: str, *, folder: Path | None = None, **options) -> None:
         VisionLanguageModel.__init__(self, name, folder=None, **options)
+        self.weights = WEIGHTS if folder is None else folder
         self._language_file = resolve(DEFAULT_LANGUAGE_MODEL).path
+        self._seen: np.ndarray | None = None
         self._encoder = EfficientNetLite(layers=[ENCODER_LAYER], device=self._device_wish)
 
     # What is known without the weights
 
     @cached_property
     def revision(self) -> str:
-        own = fingerprint(WEIGHTS / CONFIG_FILE, WEIGHTS / WEIGHTS_FILE, self._language_file)
+        own = fingerprint(self.weights / CONFIG_FILE, self.weights / WEIGHTS_FILE, self._language_file)
         return hashlib.sha256(f"{own} {self._encoder.revision}".encode()).hexdigest()[:12]
 
     @cached_property
@@ -112,8 +120,8 @@ class BeholderMini(FolderModel):
         from beholder.scorers.pmllm.mini import MiniForAnswers, MiniModel, Tower
         from beholder.scorers.pmllm.model import PMLLM
 
-        config, tensors = read_weights(WEIGHTS, scorer="pmllm")
-        with understanding(WEIGHTS, scorer="pmllm"):
+        config, tensors = self._read()
+        with understanding(self.weights, scorer=config["scorer"]):
             language = load_language_model(DEFAULT_LANGUAGE_MODEL, dtype=self.dtype_name, device=self.device)
             layers, sizes = language.model.model.layers, language.model.config
             key = f"{self._encoder.name}@{self._encoder.revision}/{self._encoder.preprocessing}/{ENCODER_LAYER}"
@@ -133,6 +141,15 @@ class BeholderMini(FolderModel):
         inner = MiniModel(fused, Tower(self._encoder.network))
         made = inner if self.blocks is not None else MiniForAnswers(inner)
         return made.eval().requires_grad_(False)
+
+    def _read(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        kind = _read_json(self.weights / CONFIG_FILE).get("scorer")
+        return read_weights(self.weights, scorer=kind if kind in KINDS else KINDS[0])
+
+    def trained_on(self, images: Sequence[str | os.PathLike]) -> int:
+        if self._seen is None:
+            self._seen = self._read()[1]["seen"]
+        return int(np.isin(provenance.fingerprints(images), self._seen).sum())
 
     @property
     def vision_blocks(self) -> Sequence[torch.nn.Module]:
