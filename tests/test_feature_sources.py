@@ -138,3 +138,11 @@ def test_wrong_names_are_refused_in_one_sentence():
 def test_options_reach_a_scorer_made_with_the_model():
     scorer = make(with_model(HERE, "m[max_pixels=9]"), features=None)
     assert scorer_class(HERE) is type(scorer) and scorer.options.model == "m" and scorer.options.max_pixels == 9
+
+
+def test_help_names_every_scorer():
+    from beholder.cli.options import ScorerName
+    from beholder.scorers import SCORERS
+
+    (option,) = ScorerName.__metadata__
+    assert [name for name in SCORERS if name not in option.help.replace(",", " ").split()] == []

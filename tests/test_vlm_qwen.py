@@ -73,6 +73,15 @@ def test_one_object_for_all_who_ask_for_the_same(folder, vlm):
     assert len(vlm.decoder.layers) == 5
 
 
+def test_a_folder_that_gets_another_model(tmp_path):
+    before = open_vlm(tiny_qwen.save_qwen3_vl(tmp_path, seed=0))
+    assert open_vlm(tmp_path) is before
+    revision = before.revision
+    after = open_vlm(tiny_qwen.save_qwen3_vl(tmp_path, seed=1))
+    assert after is not before
+    assert after.revision != revision
+
+
 def test_an_image_is_expanded_as_the_processor_of_transformers_does_it(vlm):
     """The processor as a whole cannot be built without torchvision; its function can be called."""
     import transformers

@@ -29,7 +29,8 @@ ScorerName = Annotated[
     typer.Option(
         "--scorer",
         metavar="NAME[x=1]",
-        help="taste, population, linear-hidden, pmllm, pmllm-s, single-stage, two-stage, or your own module:Class. Options stand in brackets.",
+        help="taste, population, linear-hidden, linear-hidden-reduce, pmllm, pmllm-s, raw-text, adjust-bias, few-shot, lora, lora-tokencls, ici, "
+        "single-stage, two-stage, or your own module:Class. Options stand in brackets.",
     ),
 ]
 WeightsFolder = Annotated[

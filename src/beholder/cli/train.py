@@ -12,7 +12,7 @@ from beholder.cli.output import note, print_json, progress_bar
 
 
 def train(
-    scorer: Annotated[str, typer.Argument(metavar="SCORER", help="taste, population, pmllm, pmllm-s, or your own module:Class.", show_default=False)],
+    scorer: Annotated[str, typer.Argument(metavar="SCORER", help="taste, population, pmllm, pmllm-s, ici, linear-hidden-reduce, or your own module:Class.", show_default=False)],
     data: Annotated[Path, typer.Option("--data", metavar="DIR", help="The folder of the dataset.", show_default=False)],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the weights go.", show_default=False)],
     dataset: Annotated[str, typer.Option("--dataset", metavar="NAME", help="How the folder is read: folder, para, lapis, ...")] = "folder",
@@ -32,8 +32,9 @@ def train(
     from beholder.scorers.feature_sources import sources, takes_model, with_model
 
     cls = scorers.scorer_class(scorer)
-    if cls.save_pretrained is scorers.Scorer.save_pretrained:
-        raise BeholderError(f"{cls.name} learns from each rater alone, so there is nothing to train: use it as it is")
+    chosen = scorers.typed_options(cls, scorers.parse_name(scorer)[1]).get("options")
+    if cls.save_pretrained is scorers.Scorer.save_pretrained or not getattr(chosen, "learns", True):
+        raise BeholderError(f"{scorer} learns from each rater alone, so there is nothing to train: use it as it is")
     ratings = read(dataset, data)
     for line in ratings.notes:
         note(line)

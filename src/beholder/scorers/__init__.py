@@ -122,6 +122,8 @@ def feature_layers(name: str, *, encoder: str) -> list[str] | None:
 
     cls = scorer_class(name)
     wanted = getattr(cls, "feature_layers", None)
+    if hasattr(cls, "layers_of"):  # its options decide
+        wanted = cls.layers_of(typed_options(cls, parse_name(name)[1])["options"])
     if wanted == ():
         return None
     if getattr(cls, "token_scorer", False):

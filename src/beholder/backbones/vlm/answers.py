@@ -50,10 +50,11 @@ class Answerer:
         vlm: the whole model (not with `blocks`).
         max_new_tokens: where an answer is cut off.
         rows: conversations answered together at most.
+        whole: False if only `expected` is of interest: conversations go on no longer than until that is known for all that are answered together.
     """
 
-    def __init__(self, vlm: VisionLanguageModel, *, max_new_tokens: int = MAX_NEW_TOKENS, rows: int = 8) -> None:
-        self.vlm, self.max_new_tokens, self.rows = vlm, max_new_tokens, rows
+    def __init__(self, vlm: VisionLanguageModel, *, max_new_tokens: int = MAX_NEW_TOKENS, rows: int = 8, whole: bool = True) -> None:
+        self.vlm, self.max_new_tokens, self.rows, self.whole = vlm, max_new_tokens, rows, whole
 
     def keep(self, turn: Turn) -> KeptPrefix:
         """What comes before the last image of a conversation, through the model; `answers` can go on from it."""
@@ -175,7 +176,8 @@ class Answerer:
                 settled |= writes.cpu()
             written[:, step] = torch.where(going, token, vlm.padding)
             lengths += going
-            if step + 1 == self.max_new_tokens or not bool(going.any()):
+            wanted = going if self.whole else going & ~settled.to(going.device)
+            if step + 1 == self.max_new_tokens or not bool(wanted.any()):
                 break
             mask = torch.cat([mask, mask.new_ones((n, 1))], dim=1)
             positions = positions + 1

@@ -23,9 +23,9 @@ from beholder.prediction import Predictions
 from beholder.profile import Profile
 from beholder.rater import Rater
 from beholder.scale import Scale
-from beholder.scorers.base import COVERAGE, FeatureSource, Scorer
+from beholder.scorers.answer_calibration import FEWEST, Calibration
+from beholder.scorers.base import FeatureSource, Scorer
 
-FEWEST = 10  # replies with a score that `fit` needs
 QUESTION = questions.scoring("evaluation")  # P-MLLM, appendix C: 0 to 10
 
 
@@ -56,30 +56,6 @@ class ChatOptions:
     timeout: float = 120.0
     keep: bool = True
     fit_ratings: int = 0
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """What `fit` learns from training ratings: truth = intercept + slope * answer, both on 0..1.
-
-    Args:
-        slope: not below 0: a model whose answers run against the ratings is made constant, not turned round.
-        half_width: 90 % of the training errors are smaller.
-    """
-
-    intercept: float
-    slope: float
-    half_width: float
-
-    @classmethod
-    def of(cls, answers: np.ndarray, truth: np.ndarray) -> Calibration:
-        """Least squares on [n] answers and ratings, 0..1; the quantile is the one that a new error stays below with that chance."""
-        spread = float(answers.var())
-        slope = max(float(np.cov(answers, truth, bias=True)[0, 1]) / spread, 0.0) if spread > 0 else 0.0
-        intercept = float(truth.mean() - slope * answers.mean())
-        errors = np.sort(np.abs(truth - intercept - slope * answers))
-        rank = min(math.ceil((len(errors) + 1) * COVERAGE), len(errors))
-        return cls(intercept, slope, float(errors[rank - 1]))
 
 
 class ChatScorer(Scorer):
@@ -145,7 +121,7 @@ class ChatScorer(Scorer):
             known = np.isfinite(answers)
             centre, half = np.where(known, answers, 0.5), np.ones(len(answers))  # half = 1: the whole scale
             if self.calibration is not None:
-                centre = np.where(known, np.clip(self.calibration.intercept + self.calibration.slope * answers, 0.0, 1.0), 0.5)
+                centre = np.where(known, self.calibration(answers), 0.5)
                 half = np.where(known, self.calibration.half_width, 1.0)
             score, low, high = (scale.from_unit(np.clip(centre + shift, 0.0, 1.0)) for shift in (0.0, -half, half))
             found.append(Predictions(tuple(images), score, low, high, scale=scale, scorer=self.name, version=self.version))
