@@ -319,3 +319,10 @@ def test_no_torch_before_it_is_needed(folder):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_images_are_prepared_while_another_thread_holds_the_model(folder):
+    vlm = open_vlm(folder, dtype="float32", device="cpu", max_pixels=5000)  # nothing of it is read yet
+    with vlm.lock, ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(lambda: (vlm.prepare(pictures(1)[0]), vlm.tokenizer))
+        assert waiting.result(timeout=60)[0].n_tokens > 0

@@ -110,6 +110,7 @@ class VisionLanguageModel(ABC):
         family: the one that this model has.
         image_tokens: whether images take places in the decoder.
         lock: held while somebody has hooks or adapters on the model; reentrant.
+        reading: held while tokenizer and image processor are read, which threads that prepare images must not wait for `lock` for; reentrant.
     """
 
     model_types: tuple[str, ...] = ()
@@ -135,7 +136,7 @@ class VisionLanguageModel(ABC):
         self._device_wish, self._dtype_wish = device, dtype
         self._device: str | None = None
         self._model: Any = None
-        self.lock = threading.RLock()
+        self.lock, self.reading = threading.RLock(), threading.RLock()
 
     # What is known without the weights
 
@@ -334,10 +335,10 @@ class VisionLanguageModel(ABC):
         return module(**batch.inputs, position_ids=position_ids, past_key_values=cache, use_cache=cache is not None)
 
     def __getstate__(self) -> dict:  # for other processes: lock and weights stay behind
-        return self.__dict__ | {"lock": None, "_model": None, "_device": None}
+        return self.__dict__ | {"lock": None, "reading": None, "_model": None, "_device": None}
 
     def __setstate__(self, state: dict) -> None:
-        self.__dict__.update(state, lock=threading.RLock())
+        self.__dict__.update(state, lock=threading.RLock(), reading=threading.RLock())
 
 
 def is_out_of_memory(error: BaseException) -> bool:

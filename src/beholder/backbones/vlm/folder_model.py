@@ -108,7 +108,7 @@ class FolderModel(VisionLanguageModel):
     @cached_property
     def tokenizer(self) -> Any:
         transformers = self._transformers
-        with self.lock, quiet_transformers():
+        with self.reading, quiet_transformers():
             made = transformers.AutoTokenizer.from_pretrained(self.folder, local_files_only=True)
         if not made.is_fast:
             raise BeholderError(f"{self.name} has no tokenizer.json: save its tokenizer with a version of transformers that writes one")
@@ -127,7 +127,7 @@ class FolderModel(VisionLanguageModel):
     @cached_property
     def processor(self) -> Any:
         """The image processor, on Pillow and numpy."""
-        with self.lock:
+        with self.reading:
             return _processor(self.folder, _processor_config(self.folder))
 
     def at_most(self, image: Image.Image) -> Image.Image:

@@ -90,7 +90,7 @@ class BeholderMini(FolderModel):
     @cached_property
     def tokenizer(self) -> Any:
         transformers = self._transformers
-        with self.lock, quiet_transformers():
+        with self.reading, quiet_transformers():
             return transformers.AutoTokenizer.from_pretrained(unpacked(self._language_file), local_files_only=True)
 
     # From images and words to tensors

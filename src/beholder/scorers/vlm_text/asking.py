@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
-from math import ceil, sqrt
-from threading import Lock
 from typing import TYPE_CHECKING
 
 from beholder.backbones.reply_cache import Reply, ReplyCache
-from beholder.backbones.threads import usable_cores
 from beholder.backbones.vlm import open_vlm, prompts
 from beholder.backbones.vlm.base import PreparedImage, Turn, VisionLanguageModel
+from beholder.backbones.vlm.prepared_images import PreparedImages
 from beholder.errors import BeholderError, UnreadableImage
-from beholder.photos import content_hash, read_photo
+from beholder.photos import content_hash
 from beholder.scorers.vlm_text.options import VLMTextOptions
 
 if TYPE_CHECKING:
@@ -65,7 +61,7 @@ class Asker:
         self.vlm: VisionLanguageModel = open_vlm(options.model, max_pixels=options.max_pixels, device=options.device, dtype=options.dtype)
         self.asked = self.known = 0
         self._cache = ReplyCache() if options.keep else None
-        self._images = _Prepared(self.vlm)
+        self._images = PreparedImages(self.vlm, memory=MEMORY)
 
     @property
     def settings(self) -> str:
@@ -108,13 +104,13 @@ class Asker:
         for key, question in missing.items():
             groups.setdefault(question.examples, []).append((key, question))
         for examples, group in groups.items():
-            shown = list(self._images.many([example.image for example in examples]))
+            shown = list(self._images.stream([example.image for example in examples]))
             broken = [one for one in shown if isinstance(one, UnreadableImage)]
             if broken:
                 yield from ((key, broken[0]) for key, _ in group)
                 continue
             prefix = None
-            images = zip((key for key, _ in group), self._images.many([question.image for _, question in group]), strict=True)
+            images = zip((key for key, _ in group), self._images.stream([question.image for _, question in group]), strict=True)
             while part := list(islice(images, self.options.batch * CHUNK)):
                 yield from ((key, image) for key, image in part if isinstance(image, UnreadableImage))
                 part = [(key, image) for key, image in part if not isinstance(image, UnreadableImage)]
@@ -190,48 +186,3 @@ def _written(expected: float, *, model: str) -> str:
             f"{model} does not write each of the integers 1 to 5 as one token, so their mean cannot be read: use read=number"
         )
     return f"{expected:.6f}"
-
-
-class _Prepared:
-    """Images after preprocessing, by content; the least recently used are let go. Several are read at once, a few ahead of where they are needed."""
-
-    def __init__(self, vlm: VisionLanguageModel) -> None:
-        self._vlm = vlm
-        self._kept: OrderedDict[str, PreparedImage] = OrderedDict()
-        self._bytes, self._lock = 0, Lock()
-
-    def _one(self, image: str) -> PreparedImage | UnreadableImage:
-        try:
-            return self._made(image, content_hash(image))
-        except UnreadableImage as error:
-            return error
-
-    def _made(self, image: str, content: str) -> PreparedImage:
-        with self._lock:
-            if content in self._kept:
-                self._kept.move_to_end(content)
-                return self._kept[content]
-        made = self._vlm.prepare(read_photo(image, min_side=ceil(sqrt(self._vlm.max_pixels))))
-        with self._lock:
-            if content not in self._kept:
-                self._kept[content] = made
-                self._bytes += _size(made)
-            while self._bytes > MEMORY:
-                self._bytes -= _size(self._kept.popitem(last=False)[1])
-        return made
-
-    def many(self, images: Sequence[str]) -> Iterator[PreparedImage | UnreadableImage]:
-        """In their order; the error of those that cannot be read."""
-        workers = min(4, usable_cores())
-        with ThreadPoolExecutor(workers) as pool:
-            waiting: deque[Future] = deque()
-            for image in images:
-                waiting.append(pool.submit(self._one, image))
-                if len(waiting) > 2 * workers:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-
-
-def _size(image: PreparedImage) -> int:
-    return sum(array.nbytes for array in image.arrays.values()) + 1
