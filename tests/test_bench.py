@@ -3,6 +3,7 @@
 import csv
 import json
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -179,7 +180,7 @@ def test_a_model_that_knows_the_query_images_is_named(world, fit):
     scorer = Linear(world.features)
     scorer.frozen_models = lambda: [Knows(), object()]
     report = bench.run(world.dataset, {"linear": lambda: scorer}, shots=(0,), fit=fit, with_controls=False, draws=10)
-    assert report.warnings == ("3 of 48 query images were in the training data of well-read, whose features linear reads",)
+    assert report.warnings == ("3 of 48 query images were in the training data of well-read, which linear reads",)
 
 
 def test_an_interrupted_bench_goes_on(world, tmp_path):
@@ -432,8 +433,9 @@ def test_features_of_another_encoder_are_measured_anew(world, tmp_path):
     runs = []
     for features in (world.features, Doubled(), world.features):
         scorer = Linear(features)
-        bench.run(world.dataset, {"linear": lambda scorer=scorer: scorer}, shots=(5,), with_controls=False, draws=10, out=tmp_path)
+        report = bench.run(world.dataset, {"linear": lambda scorer=scorer: scorer}, shots=(5,), with_controls=False, draws=10, out=tmp_path)
         runs.append(len(scorer.calls))
+        assert report.summary()["features"] == {"linear": features.key} and f"Features of linear: `{features.key}`" in report.markdown()
     assert runs[0] == runs[1] > 0 and runs[2] == 0  # only the last finds what it needs in the cache
 
 
@@ -445,3 +447,13 @@ def test_only_images_that_scorers_look_at_are_needed(world):
     assert set(bench.needed_images(world.dataset, folds, train=False)) == set(names[world.dataset.rating_image[np.concatenate(seen)]])
     everything = np.concatenate([*seen, fold.train_rows])
     assert set(bench.needed_images(world.dataset, folds, train=True)) == set(names[world.dataset.rating_image[everything]])
+
+
+def test_what_trained_scorers_learn_from_is_part_of_the_key(world):
+    dataset = world.dataset
+    said = {"color": np.arange(len(dataset.rating_score), dtype=np.float64)}
+    with_attributes = replace(dataset, attributes=said, attribute_scales={"color": dataset.scale})
+    other_values = replace(with_attributes, attributes={"color": said["color"][::-1].copy()})
+    captioned = replace(dataset, captions=("a tree",) * len(dataset.images))
+    assert len({dataset_key(one) for one in (dataset, with_attributes, other_values, captioned)}) == 4
+    assert dataset_key(dataset) == dataset_key(replace(dataset))

@@ -140,10 +140,12 @@ def test_images_that_nobody_else_rated_are_left_out_and_counted(simulation):
     assert scorer.notes() == []
     found = scorer.predict(images, rater)
     assert 0 < len(alone) < 60 and len(scorer.notes()) == 1 and f"{len(alone)} rated images were left out" in scorer.notes()[0]
+    assert "image_disjoint=no" in scorer.notes()[0] and "had no other" not in scorer.notes()[0]
     rest = Ratings([(r.image, r.score) for r in rater.ratings if r.image not in set(alone)], scale=rater.scale)
     assert np.array_equal(found.score, scorer.predict(images, Rater(ratings=rest)).score)
     none_left = Ratings([(r.image, r.score) for r in rater.ratings if r.image in set(alone)], scale=rater.scale)
     assert np.allclose(scorer.predict(images, Rater(ratings=none_left)).score, kept.rating_score.mean())
+    assert "1 raters had no other" in scorer.notes()[0]
 
 
 def test_residuals_start_from_the_general_score():

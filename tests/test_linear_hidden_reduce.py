@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from beholder.profile import Profile
 from beholder.rater import Rater
 from beholder.ratings import Ratings
 from beholder.scale import Scale
-from beholder.scorers import make
+from beholder.scorers import make, provenance
 from beholder.scorers.linear_hidden import pixel_attributes
 from beholder.scorers.linear_hidden.explanation import cares
 from beholder.scorers.linear_hidden.options import ReduceOptions
@@ -343,7 +344,8 @@ def test_the_table_on_the_terminal(planted, trained, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert "what this rater cares about, against others" in lines[0]
     assert lines[1].split() == ["weight", "others", "spread", "pct", "attribute"]
-    assert lines[2].split()[-2:] == ["100", "Color"] and lines[2].strip().startswith("+0.") and len(lines) == 6
+    assert lines[2].split()[-2:] == ["100", "Color"] and lines[2].strip().startswith("+0.") and len(lines) == 7
+    assert "- = likes less of it" in lines[0] and "smaller weight" in lines[-1]
     explain_command._show_cares([{"attribute": "Color", "weight": 0.5, "others_mean": None, "others_spread": None, "percentile": None}])
     assert capsys.readouterr().out.splitlines()[1].split() == ["weight", "attribute"]
 
@@ -383,3 +385,26 @@ def test_trained_and_explained_on_the_command_line(tmp_path):
     assert "what this rater gives an average image" in text and "against others" in text and "attribute Colourfulness" in text
     bare = beholder("rank", tmp_path / "data" / "images", "--ratings", tmp_path / "mine.csv", "--scorer", "linear-hidden-reduce")
     assert bare.exit_code == 2 and "has no attributes yet" in bare.stderr
+
+
+def test_a_rater_of_few_ratings_is_not_set_against_others(planted, trained):
+    dataset, _ = planted
+    image = paths(dataset)[60]
+    few, enough = (trained.explain(image, person(dataset, 0, n)).cares for n in (LEAST_RATINGS - 1, LEAST_RATINGS))
+    assert all(one.percentile is None and one.others_mean is None for one in few) and few[0].attribute == "Color"
+    assert all(one.percentile is not None for one in enough)
+
+
+def test_a_projection_says_which_images_it_knows(planted, tmp_path):
+    dataset, features = planted
+    table, images = features(dataset.images), paths(dataset)
+    made = learn_projection(table, {"Sym": table[:, 2]}, feature_key=features.key, source="a test")
+    assert made.trained_on(images) == 0
+    replace(made, seen=provenance.fingerprints(images[:30])).save(tmp_path / "p")
+    scorer = make(f"linear-hidden-reduce[projection={tmp_path / 'p'}]", features=features)
+    (known,) = scorer.frozen_models()
+    assert known.trained_on(images[20:60]) == 10 and known.identity == made.identity and known.identity in known.name
+    later = dataset.rows(dataset.rating_image >= 100)
+    scorer.fit(later).save_pretrained(tmp_path / "w")
+    again = make("linear-hidden-reduce", features=features, weights=tmp_path / "w")
+    assert again.trained_on(images) == 30 + 50 and scorer.trained_on(images) == 50

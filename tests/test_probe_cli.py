@@ -1,6 +1,7 @@
 """`beholder probe` from end to end, on tiny models; and what it says to bad input."""
 
 import json
+import shlex
 import shutil
 
 import numpy as np
@@ -139,3 +140,93 @@ def test_a_place_that_cannot_be_written_is_said_before_the_work(aadb, clip, tmp_
     (tmp_path / "file").write_text("")
     result = beholder("probe", "aadb", "--root", aadb, "--model", clip, "--out", tmp_path / "file" / "out")
     assert result.exit_code == 2 and "looked at" not in result.stderr
+
+
+@pytest.fixture(scope="module")
+def people(tmp_path_factory):
+    """A folder of ratings by people who care about what the pictures of AADB show, and the ratings of one of them."""
+    root = tmp_path_factory.mktemp("people")
+    (values,) = make_aadb(root / "made", sizes={"Train": 24}, seed=5).values()
+    (root / "made" / "datasetImages_originalSize").rename(root / "images")
+    lines = ["rater,image,score"]
+    for rater in range(6):
+        random = np.random.default_rng([7, rater])
+        for name, row in values.items():
+            score = 3 + 1.6 * row["Light"] + random.normal(0, 0.2)
+            lines.append(f"r{rater},{name},{int(np.clip(round(score), 1, 5))}")
+    (root / "ratings.csv").write_text("\n".join(lines) + "\n")
+    own = [line.split(",")[1:] for line in lines[1:23]]
+    (root / "mine.csv").write_text("\n".join(["image,score", *(f"{root}/images/{image},{score}" for image, score in own)]) + "\n")
+    return root
+
+
+def use(stderr):
+    """The options of the command that the probe tells."""
+    (line,) = [line for line in stderr.splitlines() if "use it:" in line]
+    _, _, rest = line.partition("beholder rank ")
+    return shlex.split(rest)[1:]
+
+
+@pytest.mark.parametrize("kind", ["vlm", "embedded", "tower", "efficientnet"])
+def test_a_projection_serves_rank_explain_and_bench_as_the_probe_says(aadb, people, clip, tmp_path, kind):
+    asked = {
+        "vlm": ("--model", f"{save_gemma3(tmp_path / 'gemma')}[dtype=float32]", "--projection-layer", "LT2", "--max-pixels", 4096, "--prompt", "format"),
+        "embedded": ("--model", "beholder-mini", "--layers", "LT1", "--projection-layer", "LT1"),
+        "tower": ("--model", clip),
+        "efficientnet": ("--model", "efficientnet-lite0", "--layers", "pool,block10"),
+    }[kind]
+    if kind == "embedded":  # seconds per dozen images
+        aadb = tmp_path / "aadb"
+        make_aadb(aadb, sizes={"Train": 10, "Validation": 3, "TestNew": 3})
+    made = beholder("probe", "aadb", "--root", aadb, *asked, "--projection", tmp_path / "projection", "--json")
+    assert made.exit_code == 0, made.stderr
+    options = use(made.stderr)
+    identity = Projection.load(tmp_path / "projection").identity
+    photos, ratings = people / "images", ("--ratings", people / "mine.csv")
+    ranked = beholder("rank", photos, *ratings, *options, "--json")
+    assert ranked.exit_code == 0, ranked.stderr
+    rows = [json.loads(line) for line in ranked.stdout.splitlines()]
+    assert len(rows) == 24 and {row["version"] for row in rows} == {f"1+probe+{identity}"}
+    told = beholder("explain", rows[0]["image"], *ratings, *options, "--json")
+    assert told.exit_code == 0, told.stderr
+    why = json.loads(told.stdout)
+    assert len(why["cares"]) == 11 and {one["percentile"] for one in why["cares"]} == {None}
+    assert np.clip(sum(why["parts"].values()), 1, 5) == pytest.approx(rows[0]["score"], abs=2e-3)
+    sizes = ("--protocol", "support-100", "--protocol-options", "raters=2,small=3,large=14,test=5,image_disjoint=no")
+    measured = beholder("bench", "folder", "--root", people, *options, *sizes, "--no-controls", "--json")
+    assert measured.exit_code == 0, measured.stderr
+    report = json.loads(measured.stdout)
+    assert {row["version"] for row in report["results"]} == {f"1+probe+{identity}"} and not report["warnings"]
+    assert all(np.isfinite(row["value"]) for row in report["results"] if row["metric"] == "mae")
+    weights = tmp_path / "weights"
+    trained = beholder("train", options[1], *options[2:], "--data", people, "--out", weights, "--json")
+    assert trained.exit_code == 0, trained.stderr
+    compared = beholder("explain", rows[0]["image"], *ratings, *options, "--weights", weights)
+    assert compared.exit_code == 0 and "against others" in compared.stdout and "with a smaller weight" in compared.stdout
+
+
+def test_a_projection_learned_from_the_query_images_is_named(people, clip, tmp_path):
+    made = beholder("probe", "folder", "--root", people, "--model", clip, "--layers", "pool", "--projection", tmp_path / "p", "--json")
+    assert made.exit_code == 0, made.stderr
+    sizes = ("--protocol", "support-100", "--protocol-options", "raters=2,small=3,large=14,test=5,image_disjoint=no")
+    for fit in ("--fit", "--no-fit"):
+        measured = beholder("bench", "folder", "--root", people, *use(made.stderr), *sizes, fit, "--no-controls", "--json")
+        (warning,) = json.loads(measured.stdout)["warnings"]
+        identity = Projection.load(tmp_path / "p").identity
+        assert f"query images were in the training data of the projection {identity}" in warning
+
+
+def test_what_no_command_could_use_is_refused_before_the_work(aadb, clip, tmp_path):
+    here = ("aadb", "--root", aadb, "--model")
+    assert "without commas" in refusal(*here, clip, "--projection", tmp_path / "a,b")
+    assert not (tmp_path / "a,b").exists()
+    model = save_gemma3(tmp_path / "gemma")
+    assert "without commas" in refusal(*here, model, "--projection", tmp_path / "p", "--prompt", "Light, or dark?")
+    assert "looks at those of --layers" in refusal(*here, f"{model}[layer=LT2]", "--layers", "LT1")
+
+
+def test_pictures_of_another_model_do_not_stay(aadb, clip, tmp_path):
+    out = tmp_path / "out"
+    for layers, kept in (("hidden-1,pool", {"heatmap-hidden.png", "heatmap-other.png"}), ("pool", {"heatmap-other.png"})):
+        assert beholder("probe", "aadb", "--root", aadb, "--model", clip, "--layers", layers, "--out", out).exit_code == 0
+        assert {path.name for path in out.glob("heatmap-*")} == kept

@@ -12,7 +12,7 @@ from beholder.cli import options
 from beholder.cli.output import lines_of_progress, note, print_json, progress_bar, show_table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from beholder.evaluation.protocols import Protocol
     from beholder.evaluation.report import Report
@@ -119,7 +119,7 @@ def bench(
     if chosen.trains:
         note(f"{chosen.name} trains each scorer once per repeat (--no-fit: as shipped)" if fit else f"{chosen.name} without training")
     wanted_shots = _numbers(shots, option="--shots") if shots is not None else None
-    images = measuring.needed_images(ratings, parts, train=fit)
+    images = {train: measuring.needed_images(ratings, parts, train=train) for train in {False, fit}}
     makers = _makers(names, images, encoder=encoder, model=model, weights=weights, trained=not fit)
     with progress_bar("measuring") as progress:
         report = measuring.run(
@@ -201,14 +201,18 @@ def _variants(text: str) -> tuple[str, ...]:
 
 def _makers(
     names: list[str],
-    images: list[str],
+    images: Mapping[bool, list[str]],
     *,
     encoder: str,
     model: str | None,
     weights: Path | None,
     trained: bool,
 ) -> dict[str, Callable[[], Scorer]]:
-    """Name -> a function that makes the scorer. The images are encoded once, for the layers that any of them wants."""
+    """Name -> a function that makes the scorer. The images are encoded once, for the layers that any of them wants.
+
+    Args:
+        images: with (True) and without (False) those of training; what nobody learns from is not looked at.
+    """
     from beholder import scorers
     from beholder.engine.local import index
     from beholder.errors import BeholderError, UnreadableImage
@@ -221,13 +225,24 @@ def _makers(
     store = FeatureStore()
     seen = sources(list(full.values()), encoder=encoder, store=store)
     for network in seen.encoders:
+        users = [asked for asked, source in seen.by_name.items() if any(part.encoder is network for part in getattr(source, "parts", [source]))]
+        learned = not trained and any(_fits_features(asked) for asked in users)
         with progress_bar("looking at photographs") as progress:
-            found = index(images, encoder=network, store=store, progress=progress, collect=False)
+            found = index(images[learned], encoder=network, store=store, progress=progress, collect=False)
         if found.skipped:
             raise UnreadableImage(found.skipped[0].path, f"{found.skipped[0].reason}, or take it out of the dataset")
     return {
         name: partial(scorers.make, asked, features=seen.by_name[asked], weights=weights, trained=trained) for name, asked in full.items()
     }
+
+
+def _fits_features(name: str) -> bool:
+    """Whether a scorer that is trained needs the features of training images."""
+    from beholder import scorers
+
+    cls = scorers.scorer_class(name)
+    chosen = scorers.typed_options(cls, scorers.parse_name(name)[1]).get("options")
+    return getattr(chosen, "fits_features", True)
 
 
 def _draw(report: Report, out: Path) -> None:

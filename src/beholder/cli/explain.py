@@ -85,5 +85,7 @@ def _show_cares(cares: list[dict]) -> None:
             [weight, f"{one['others_mean']:+.2f}", f"{one['others_spread']:.2f}", f"{one['percentile']:.0f}", attribute]
             for (weight, attribute), one in zip(rows, cares, strict=True)
         ]
-    title = "what this rater cares about" + (", against others" if compared else "") + " (points per standard deviation)"
+    title = "what this rater cares about" + (", against others" if compared else "") + " (points per standard deviation; - = likes less of it)"
     show_table(rows, columns=columns, title=title, right=columns[:-1])
+    if compared:
+        print("others, spread: mean and standard deviation of other raters' weights; pct: share of them, in %, with a smaller weight")

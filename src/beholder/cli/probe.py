@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 
     from beholder.backbones.base import ImageEncoder
     from beholder.datasets.attributes import AttributeTable
+    from beholder.features import FeatureStore
     from beholder.probing.layers import Layer
     from beholder.probing.probe import Probe
+    from beholder.scorers.linear_hidden.projection import Projection
 
 
 def probe(
@@ -73,13 +75,15 @@ def probe(
     from beholder.features import FeatureStore
     from beholder.probing import report
     from beholder.probing.attributes import read_attributes
-    from beholder.probing.layers import choose, known_layers
+    from beholder.probing.layers import choose, known_layers, plain_name
     from beholder.probing.probe import check_parts
     from beholder.probing.probe import probe as run
-    from beholder.probing.projection import PUBLISHED_LAYER, projected
+    from beholder.probing.projection import PUBLISHED_LAYER, projected, usage
 
     if projection_layer is not None and projection is None:
         raise BeholderError("--projection-layer belongs to a projection: say with --projection DIR where it goes")
+    if "layer" in plain_name(model)[1]:
+        raise BeholderError(f"{model} names a layer, but a probe looks at those of --layers: leave layer=... out of the brackets")
     known = known_layers(model)
     chosen = choose(layers, known, model=model)
     if projection is not None:
@@ -95,6 +99,7 @@ def probe(
     check_parts(table)
     if projection is not None:
         projected(table)
+        usage(projection, model=model, layer=PUBLISHED_LAYER, prompt=prompt, max_pixels=max_pixels)  # refuses what no command could use
     encoder = _encoder(model, chosen, prompt=prompt, max_pixels=max_pixels)
     for folder in (out, projection):
         if folder is not None:
@@ -113,7 +118,9 @@ def probe(
         _say_skipped(found)
         if projection is not None:
             layer = projection_layer or found.best_layer().name
-            _write_projection(found, encoder, layer, folder=projection, prompt=prompt, store=store, model=model)
+            made = _write_projection(found, encoder, layer, folder=projection, prompt=prompt or plain_name(model)[1].get("prompt"), store=store)
+            note(f"wrote {projection}: {layer} to {', '.join(made.attributes)}")
+            note(f"use it:  beholder rank PATH... {usage(projection, model=model, layer=layer, prompt=prompt, max_pixels=max_pixels)}")
     config = {"dataset": table.name, "model": model, "asked_layers": layers, "prompt": getattr(encoder, "prompt", None), "max_pixels": max_pixels}
     config |= {"attributes": list(found.attributes), "min_ratings": min_ratings}
     if out is not None:
@@ -167,13 +174,12 @@ def _say_skipped(found: Probe) -> None:
         warnings.warn(f"{one.path} {one.reason}; left out", SkippedInput, stacklevel=2)
 
 
-def _write_projection(found: Probe, encoder: ImageEncoder, layer: str, *, folder: Path, prompt: str | None, store, model: str) -> None:
+def _write_projection(found: Probe, encoder: ImageEncoder, layer: str, *, folder: Path, prompt: str | None, store: FeatureStore) -> Projection:
     from beholder.probing.projection import fit_projection
 
     made = fit_projection(found, encoder, layer, prompt=prompt or ("base" if hasattr(encoder, "prompt") else ""), store=store)
     made.save(folder)
-    note(f"wrote {folder}: {layer} to {', '.join(made.attributes)}")
-    note(f"use it:  --scorer 'linear-hidden-reduce[projection={folder}]' with the features it was made of ({model}, {layer})")
+    return made
 
 
 def _draw(found: Probe, out: Path) -> None:

@@ -35,6 +35,8 @@ def train(
     chosen = scorers.typed_options(cls, scorers.parse_name(scorer)[1]).get("options")
     if cls.save_pretrained is scorers.Scorer.save_pretrained or not getattr(chosen, "learns", True):
         raise BeholderError(f"{scorer} learns from each rater alone, so there is nothing to train: use it as it is")
+    if model is not None and not takes_model(scorer):
+        raise BeholderError(f"--model = {model!r}, but {scorer} takes none: leave it out, or give it as --encoder")
     ratings = read(dataset, data)
     for line in ratings.notes:
         note(line)

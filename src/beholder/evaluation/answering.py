@@ -231,6 +231,9 @@ def dataset_key(dataset: Dataset) -> str:
     digest = hashlib.sha256(text.encode())
     for name in ("rating_rater", "rating_image", "rating_score", "choice_rater", "choice_chosen", "choice_other"):
         digest.update(np.ascontiguousarray(getattr(dataset, name)).tobytes() + name.encode())
+    for name in sorted(dataset.attributes):  # trained scorers learn from these, and from captions
+        digest.update(f"{name}\0{dataset.attribute_scales[name]}\0".encode() + np.ascontiguousarray(dataset.attributes[name]).tobytes())
+    digest.update(json.dumps(dataset.captions).encode())
     return digest.hexdigest()
 
 

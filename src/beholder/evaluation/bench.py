@@ -123,6 +123,7 @@ class _Bench:
         self.results: list[_Result] = []  # the rows' evaluation is filled in by `report`
         self.warnings: list[str] = []
         self.remarks: list[str] = []
+        self.features: dict[str, str] = {}
         self.progress = progress or (lambda done, total, what: None)
         self.n_steps, self.n_done = 0, 0
 
@@ -140,6 +141,8 @@ class _Bench:
         row, uses_ratings = Row(scorer=name, version=scorer.version, shots=0), scorer.uses_ratings
         common = {"scorer": name, "class": scorer.name, "version": scorer.version, "fit": self.fit}
         common["features"] = getattr(getattr(scorer, "features", None), "key", "")  # of another --encoder or --model: other predictions
+        if common["features"] and not common["features"].startswith("none@"):
+            self.features[name] = common["features"]
         shown = _shown(scorer, permutations=permutations, variants=variants)
         found: dict[tuple[str, int], list[Answered | None]] = {(what, n): [] for what in shown for n in self.shots}
         for index, fold in enumerate(self.folds):
@@ -215,6 +218,7 @@ class _Bench:
             dataset=self.dataset,
             protocol=self.protocol.line(),
             protocol_name=self.protocol.name,
+            features=self.features,
             seeds=tuple(self.protocol.seeds),
             fitted=self.fit,
             shots=tuple(self.shots),
@@ -271,14 +275,14 @@ class _Bench:
         for what, trained_on in learned:
             seen = int(trained_on([str(self.dataset.images[image]) for image in images]))
             if seen:
-                of = what if what == name else f"{what}, whose features {name} reads"
+                of = what if what == name else f"{what}, which {name} reads"
                 self.warnings.append(f"{seen} of {len(images)} query images were in the training data of {of}")
 
     def _notes(self) -> list[str]:
         notes = [*self.dataset.notes, *self.protocol.notes(self.dataset), *self.remarks, *self._lonely_images()]
         tests = [(fold, rater) for fold in self.folds for rater in fold.raters]
         for n in self.shots:
-            short = sum(fold.n_evidence(rater) < n for fold, rater in tests)
+            short = sum(fold.n_evidence(rater, shots=n) < n for fold, rater in tests)
             if short:
                 notes.append(f"{n}-shot: {short} of {len(tests)} tests have less support than that; all there is is given")
         return notes

@@ -27,6 +27,8 @@ def page(report: Report) -> Iterator[str]:
     yield f"# {report.dataset.name}: {len({row.scorer for row in report.rows if not row.control_of})} scorers\n"
     yield f"- Protocol: {report.protocol}."
     yield f"- Scorers {'trained on the training ratings of each fold' if report.fitted else 'as shipped, not trained on this dataset'}."
+    for key in dict.fromkeys(report.features.values()):
+        yield f"- Features of {', '.join(name for name, own in report.features.items() if own == key)}: `{key}`."
     yield (
         f"- {_range(n_raters)} test raters, {_range(n_answers)} query ratings in {len(report.folds)} folds, seeds {_range(report.seeds)}, "
         f"scale {report.dataset.scale}; N = support ratings (or choices) given."

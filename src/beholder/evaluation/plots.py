@@ -57,8 +57,9 @@ def learning_curves(
         figure = Figure(figsize=(6.2 * columns, 3.5 * lines + (0.6 if title else 0.2)), layout="constrained")
         axes = np.atleast_1d(figure.subplots(lines, columns)).reshape(-1)
         colours = _colours(curves)
+        dashes = dict(zip((label for label, colour in colours.items() if colour == _CONTROL), cycle(_DASHES), strict=False))
         for axis, (panel, found) in zip(axes, curves.items(), strict=False):
-            _draw(axis, panel, found, place=place, colours=colours)
+            _draw(axis, panel, found, place=place, colours=colours, dashes=dashes)
         for axis in axes[len(curves) :]:
             axis.remove()
         if title:
@@ -92,11 +93,10 @@ def _curves(records: Sequence[Mapping[str, object]], panel: str) -> list[dict]:
     return [curve for label, curve in found.items() if SHUFFLED_IMAGES not in label]
 
 
-def _draw(axis, panel: str, curves: list[dict], *, place: dict[int, int], colours: dict[str, str]) -> None:
+def _draw(axis, panel: str, curves: list[dict], *, place: dict[int, int], colours: dict[str, str], dashes: dict[str, object]) -> None:
     label, higher = METRICS[panel]
     hint = {True: ", higher is better", False: ", lower is better", None: ", should be 0.90"}[higher]
     axis.set_title(label + hint, loc="left", fontsize=10)
-    dashes = dict(zip((curve["label"] for curve in curves if curve["control"]), cycle(_DASHES), strict=False))
     for curve in curves:
         order = np.argsort(curve["shots"])
         x = np.array([place[curve["shots"][i]] for i in order])

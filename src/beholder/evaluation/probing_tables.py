@@ -12,7 +12,6 @@ from beholder.evaluation.page import estimate_text
 from beholder.evaluation.report import Report, Row
 
 _MEASURES = (("srocc", "SROCC"), ("r2", "R2"))
-_OWN = "own"  # the value of `labels` of scorers that learn a rater's own ratings
 
 
 @dataclass(frozen=True)
@@ -94,15 +93,15 @@ def _rows(report: Report) -> list[_Ours]:
 
 def _same(their: dict[str, Any], found: _Ours) -> bool:
     """Whether a row of ours is what a row of the paper is about."""
-    from beholder.scorers import parse_name
+    from beholder.scorers import parse_name, scorer_class, typed_options
 
     if found.row.control_of:
         return False
     base, options = parse_name(found.row.scorer)
     if base != their["scorer"] or ("shots" in their and their["shots"] not in found.shots):
         return False
-    if any(options.get(option, _OWN) != _OWN for option in their.get("without", ())):
-        return False
-    if any(options.get(option) != value for option, value in their.get("options", {}).items()):
-        return False
+    if "options" in their:  # defaults count: a variant of a scorer is not what the paper measured
+        chosen = typed_options(scorer_class(base), options)["options"]
+        if any(getattr(chosen, option) != value for option, value in their["options"].items()):
+            return False
     return "fitted" not in their or their["fitted"] == found.report.fitted

@@ -61,9 +61,10 @@ class Fold:
             return small
         return self.support.get(rater, np.zeros(0, dtype=np.int64))[:shots]
 
-    def n_evidence(self, rater: int) -> int:
-        """How many ratings, or choices if that is more, this rater can give as support."""
-        return max(len(self.support.get(rater, ())), len(self.support_choices.get(rater, ())))
+    def n_evidence(self, rater: int, *, shots: int | None = None) -> int:
+        """How many ratings, or choices if that is more, this rater can give as support, or gives in an N-shot run."""
+        ratings = self.support.get(rater, ()) if shots is None else self.support_rows(rater, shots=shots)
+        return max(len(ratings), len(self.support_choices.get(rater, ())))
 
 
 class Protocol(ABC):

@@ -69,6 +69,7 @@ class Report:
         notes: what else a reader must know.
         averages_repeats: numbers are means of the repeats' numbers.
         protocol_name: as in `--protocol`.
+        features: scorer -> what it sees of the images (encoder, revision, preprocessing, layers); without those that see no features.
     """
 
     dataset: Dataset
@@ -86,6 +87,7 @@ class Report:
     notes: tuple[str, ...] = ()
     averages_repeats: bool = False
     protocol_name: str = ""
+    features: dict[str, str] = field(default_factory=dict)
 
     @property
     def n_tests(self) -> tuple[int, ...]:
@@ -169,6 +171,7 @@ class Report:
                 "protocol": self.protocol,
                 "seeds": list(self.seeds),
                 "fitted": self.fitted,
+                "features": dict(self.features),
                 "shots": list(self.shots),
                 "folds": len(self.folds),
                 "draws_of_query_images": max((len(fold.draws) for fold in self.folds), default=0) or 1,

@@ -95,8 +95,11 @@ class KeptLayers:
     def add(self, layer: Layer, fits: Sequence[Fit]) -> None:
         if self._path is not None:
             line = json.dumps({"key": self._key, "layer": layer.name, "fits": [fit.to_dict() for fit in fits]}, allow_nan=False)
-            with self._path.open("a", encoding="utf-8") as file:
-                file.write(line + "\n")
+            try:
+                with self._path.open("a", encoding="utf-8") as file:
+                    file.write(line + "\n")
+            except OSError as error:
+                raise BeholderError(f"{self._path} cannot be written: {error.strerror or error}; the same command goes on from there") from None
 
 
 class Fitter:

@@ -35,7 +35,7 @@ def known_layers(model: str | os.PathLike) -> list[Layer]:
     """
     from beholder.backbones.vlm import is_vlm, open_vlm
 
-    plain = _plain(model)
+    plain = plain_name(model)[0]
     if is_vlm(plain):
         opened = open_vlm(plain)
         vision = [f"V{i}" for i in range(opened.n_vision_blocks + 1)] if opened.n_vision_blocks else []
@@ -108,7 +108,7 @@ def _find(name: str, names: dict[str, Layer], *, known: Sequence[Layer], model: 
     return names[name.casefold()]
 
 
-def _plain(model: str | os.PathLike) -> str:
-    """The name without options. What is there as a file or folder is no name with options."""
+def plain_name(model: str | os.PathLike) -> tuple[str, dict[str, str]]:
+    """The name without options, and the options. What is there as a file or folder is no name with options."""
     text = os.fspath(model)
-    return text if os.path.exists(os.path.expanduser(text)) else parse_brackets(text, of="the encoder")[0]
+    return (text, {}) if os.path.exists(os.path.expanduser(text)) else parse_brackets(text, of="the encoder")

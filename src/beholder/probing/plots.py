@@ -36,6 +36,9 @@ def draw(probe: Probe, out: str | os.PathLike) -> list[Path]:
     """
     out = Path(out)
     found = [heat_map(probe, source, out / f"heatmap-{source}.png") for source in probe.sources]
+    for old in set(out.glob("heatmap-*.png")) - set(found):  # of another model, whose results these replace
+        with contextlib.suppress(OSError):
+            old.unlink()
     return [*found, curves(probe, out / "curves.png")]
 
 

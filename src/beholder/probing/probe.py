@@ -135,7 +135,7 @@ def probe(
         table = table.rows(kept)
         check_parts(table, seen.skipped)
         values, left_out = _known_attributes(table)
-        notes += left_out
+        notes += [*left_out, *_learned_before(table, encoder)]
         key = _key(table, values, encoder=encoder, seed=seed, draws=draws)
         kept_layers = KeptLayers(out, key)
         fitter = Fitter(table, values, seed=seed, draws=draws)
@@ -208,6 +208,14 @@ def _usable(table: AttributeTable, seen: Indexed) -> tuple[np.ndarray, list[str]
         notes.append(f"{len(leaks)} images have the content of one in a later part and are left out ({some([Path(path).name for path in leaks])})")
         kept &= ~np.isin([os.fspath(image) for image in table.images], leaks)
     return kept, notes
+
+
+def _learned_before(table: AttributeTable, encoder: ImageEncoder) -> list[str]:
+    """A note if the model is known to have learned what people said of these images: probes then read its memory."""
+    if not hasattr(encoder, "trained_on"):
+        return []
+    n = encoder.trained_on([os.fspath(image) for image in table.images])
+    return [f"{n} of {len(table.images)} images were in the training data of {FeatureSpace.of(encoder).encoder}: numbers are too good"] if n else []
 
 
 def _known_attributes(table: AttributeTable) -> tuple[dict[str, np.ndarray], list[str]]:

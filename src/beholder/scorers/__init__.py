@@ -116,9 +116,10 @@ def feature_layers(name: str, *, encoder: str) -> list[str] | None:
     """The encoder's layers that a scorer wants; None for a scorer that looks at no image.
 
     A scorer's own wishes name layers of the default encoder only; with another one it gets the layers that one gives unasked. A scorer
-    with `token_scorer = True` reads an image as a row of tokens and gets the layer that holds them.
+    with `token_scorer = True` reads an image as a row of tokens and gets the layer that holds them; one whose options hold something that was
+    learned from certain layers (`exact_layers`) gets these.
     """
-    from beholder.backbones import default_layers, is_default, token_layer
+    from beholder.backbones import default_layers, is_default, load_encoder, token_layer
 
     cls = scorer_class(name)
     wanted = getattr(cls, "feature_layers", None)
@@ -126,6 +127,9 @@ def feature_layers(name: str, *, encoder: str) -> list[str] | None:
         wanted = cls.layers_of(typed_options(cls, parse_name(name)[1])["options"])
     if wanted == ():
         return None
+    exact = cls.exact_layers(typed_options(cls, parse_name(name)[1])["options"]) if hasattr(cls, "exact_layers") else ()
+    if exact and (not is_default(encoder) or set(exact) <= set(load_encoder(encoder).known_layers)):
+        return list(exact)
     if getattr(cls, "token_scorer", False):
         return [token_layer(encoder)]
     return list(wanted if wanted and is_default(encoder) else default_layers(encoder))

@@ -123,5 +123,7 @@ def _wishes(name: str, *, encoder: str) -> tuple[_Wish, ...]:
     parts = encoder_names(encoder)
     if getattr(cls, "token_scorer", False) and len(parts) > 1:
         raise BeholderError(f"{cls.name} reads the tokens of one encoder, not of {len(parts)}: give it one --encoder")
+    if len(set(parts)) < len(parts):
+        raise BeholderError(f"the encoder {encoder!r} names one of its parts twice: name each once")
     found = [(part, scorers.feature_layers(name, encoder=part)) for part in parts]
     return tuple(_Wish(part, (), tuple(layers) if layers is not None else None) for part, layers in found)

@@ -14,8 +14,9 @@ class Care:
     Args:
         attribute: its name.
         weight: points of the rater's scale per standard deviation of the attribute over images; below 0 = likes less of it.
-        others_mean, others_spread: mean and standard deviation of the weights of other raters, in the same unit; None if none are known.
-        percentile: share of other raters, 0 to 100, with a smaller weight; ties count half. None if none are known.
+        others_mean, others_spread: mean and standard deviation of the weights of other raters, in the same unit; None if none are known, or the
+            rater has too few ratings to be compared.
+        percentile: share of other raters, 0 to 100, with a smaller weight; ties count half. None where `others_mean` is.
     """
 
     attribute: str

@@ -46,6 +46,11 @@ class LinearHiddenOptions(HiddenStateOptions):
     head: Literal["ridge", "mlp"] = "ridge"
 
     @property
+    def fits_features(self) -> bool:
+        """Whether features of training images are needed: mean scores alone need none."""
+        return self.target == "residual"
+
+    @property
     def learns(self) -> bool:
         """Whether something comes from other raters."""
         return self.labels == "giaa" or self.target == "residual"

@@ -29,6 +29,7 @@ class Projection:
         feature_key: of the features; those of another key must not be projected.
         layer, prompt: what the features are ("LT15", "base"), for people.
         scores: measures of how well the attributes can be read off, by name ("ColorHarmony test rho").
+        seen: [m] uint64 fingerprints of the images it was learned from; [0] where they are not kept.
     """
 
     attributes: tuple[str, ...]
@@ -38,6 +39,7 @@ class Projection:
     layer: str = ""
     prompt: str = ""
     scores: Mapping[str, float] = field(default_factory=dict)
+    seen: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.uint64), repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "attributes", tuple(map(str, self.attributes)))
@@ -50,6 +52,15 @@ class Projection:
     def __call__(self, features: np.ndarray) -> np.ndarray:
         """[n, D] -> [n, K] float64."""
         return linear(features, self.coef.T) + self.intercept
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+        return f"the projection {self.identity}"
+
+    def trained_on(self, images: Sequence[str | os.PathLike]) -> int:
+        """How many of these images it was learned from with."""
+        return int(np.isin(provenance.fingerprints(images), self.seen).sum()) if len(self.seen) else 0
 
     @property
     def identity(self) -> str:
@@ -88,7 +99,7 @@ class Projection:
             return cls.restored(config, tensors)
 
     def tensors(self) -> dict[str, np.ndarray]:
-        return {"projection.coef": self.coef, "projection.intercept": self.intercept}
+        return {"projection.coef": self.coef, "projection.intercept": self.intercept, "projection.seen": self.seen}
 
     def described(self) -> dict[str, object]:
         """All but the tensors, for config.json."""
@@ -111,6 +122,7 @@ class Projection:
             layer=described["layer"],
             prompt=described["prompt"],
             scores=described["scores"],
+            seen=tensors.get("projection.seen", np.zeros(0, dtype=np.uint64)),
         )
 
 

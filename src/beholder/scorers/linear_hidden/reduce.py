@@ -8,8 +8,9 @@ the comparison of a rater's weights with those of other raters.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -28,7 +29,7 @@ from beholder.scorers.linear_hidden.per_rater import RegressionPerRater
 from beholder.scorers.linear_hidden.projection import Projection, is_overall, learn_projection
 from beholder.scorers.threads import one_blas_thread
 
-LEAST_RATINGS = 20  # of a training rater whose weights others are compared with
+LEAST_RATINGS = 20  # of a rater whose weights are compared, on either side
 MEASURED = 4000  # images whose pixels are measured: more than enough for eight attributes
 SOURCES = {
     "probe": "the attributes are those of the projection {projection}",
@@ -85,6 +86,21 @@ class LinearHiddenReduceScorer(RegressionPerRater):
                     "name the model and the layer it was learned from, or learn one from these with `beholder probe`"
                 )
 
+    @classmethod
+    def exact_layers(cls, options: ReduceOptions) -> tuple[str, ...]:
+        """The layers of the encoder that the projection of the options was learned from; () if it does not matter."""
+        return tuple(filter(None, Projection.load(options.projection).layer.split("+"))) if options.projection else ()
+
+    def frozen_models(self) -> list[Any]:
+        """With the projection that was given: it was learned from what people said of images."""
+        return [*super().frozen_models(), *([self.projection] if self.options.projection else [])]
+
+    def trained_on(self, images: Sequence[str]) -> int:
+        """How many of the images other raters, or the projection that came with them, were learned from with."""
+        if self.others is None or self.options.projection:  # a given projection answers for itself
+            return super().trained_on(images)
+        return int(np.isin(provenance.fingerprints(images), np.union1d(self.others.seen, self.projection.seen)).sum())
+
     @property
     def version(self) -> str:
         if self.projection is None:
@@ -123,7 +139,7 @@ class LinearHiddenReduceScorer(RegressionPerRater):
         return [f"{self.name}: {told} ({', '.join(self.projection.attributes)})"]
 
     def explain(self, image: str | os.PathLike, rater: Rater) -> Explanation:
-        """Take the prediction for one image apart by attribute, and set the rater against others."""
+        """Take the prediction for one image apart by attribute, and set a rater with 20 ratings or more against others."""
         image = os.fspath(image)
         prediction = self.predict([image], rater)
         solved = self._solved([([image, *rater.ratings.images], rater)])
@@ -137,7 +153,9 @@ class LinearHiddenReduceScorer(RegressionPerRater):
         coef = ridge.coef[:, 0]
         parts = {"base": float(ridge.intercept[0] + centre @ coef)}
         parts |= {f"attribute {name}": float(value) for name, value in zip(names, (seen[0] - centre) * coef, strict=True)}
-        told = cares(names, coef * spread, self.weights * rater.scale.width)
+        # from fewer ratings weights are small for want of evidence, not of taste: set beside those of others they would all look unusual
+        others = self.weights if len(rated) >= LEAST_RATINGS else self.weights[:0]
+        told = cares(names, coef * spread, others * rater.scale.width)
         return Explanation(image, score, low, high, parts, told, [])
 
     def save_pretrained(self, folder: str | os.PathLike) -> Path:

@@ -3,8 +3,8 @@
 Source: Ryu & Yanaka 2026, "What Do Vision-Language Models Encode for Personalized Image Aesthetics Assessment?" (arXiv 2604.11374),
 Linear-Hidden: StandardScaler and RidgeCV over 13 penalties from 1e-3 to 1e3 on the mean hidden state of the text tokens after 15 decoder blocks,
 from 100 ratings. The GIAA-label control is in the paper; residual targets, the network and pairs of layers are in its authors' scripts. There the
-general score of the residual variant is a number the model writes; here it is a ridge regression of other raters' image means, and for images it was
-learned from, the one learned without them. Any frozen features do; intervals, and answers from fewer than 100 ratings, are ours.
+general score of the residual variant is a number the model writes; here it is a ridge regression of other raters' image means, and for rated images it
+was learned from, the one learned without them. Any frozen features do; intervals, and answers from fewer than 100 ratings, are ours.
 """
 
 from __future__ import annotations
@@ -56,6 +56,7 @@ class LinearHiddenScorer(RegressionPerRater):
         self.others = others
         self.trained: dict[str, object] = {}
         self._alone: set[str] = set()  # rated images that nobody else rated
+        self._unlabelled: set[str] = set()  # raters who rated no other
 
     @property
     def version(self) -> str:
@@ -79,7 +80,11 @@ class LinearHiddenScorer(RegressionPerRater):
     def notes(self) -> list[str]:
         if not self._alone:
             return []
-        return [f"{self.name}: {len(self._alone)} rated images were left out, because no training rater scored them (labels=giaa)"]
+        all_of_some = f"; {len(self._unlabelled)} raters had no other, so they got the mean of all ratings" if self._unlabelled else ""
+        return [
+            f"{self.name}: {len(self._alone)} rated images were left out, because no training rater scored them (labels=giaa){all_of_some}; where the "
+            "protocol keeps rated images out of training, as support-100 does, add --protocol-options image_disjoint=no"
+        ]
 
     def save_pretrained(self, folder: str | os.PathLike) -> Path:
         if self.others is None:
@@ -128,6 +133,7 @@ class LinearHiddenScorer(RegressionPerRater):
             return images, scores
         labels = self.others.label(images)
         known = np.isfinite(labels)
+        self._unlabelled |= set() if known.any() else {rater.name}
         self._alone.update(image for image, has in zip(images, known, strict=True) if not has)
         return [image for image, has in zip(images, known, strict=True) if has], rater.scale.from_unit(labels[known])
 
