@@ -11,6 +11,7 @@ from beholder.features import FeatureStore
 from beholder.scorers import load, make, scorer_class
 from beholder.scorers.base import Scorer
 from beholder.scorers.feature_sources import encoder_names, sources, with_model
+from command_line import beholder, one_sentence, refused
 from image_files import picture
 
 SMALL, TINY = "efficientnet-lite0[size=128]", "efficientnet-lite0[size=64]"
@@ -146,3 +147,12 @@ def test_help_names_every_scorer():
 
     (option,) = ScorerName.__metadata__
     assert [name for name in SCORERS if name not in option.help.replace(",", " ").split()] == []
+
+
+def test_the_same_encoder_twice_is_refused():
+    refused(lambda: sources(["taste"], encoder="efficientnet-lite0+efficientnet-lite0"), "twice")
+
+
+def test_a_model_for_a_scorer_that_takes_none_is_refused(tmp_path):
+    result = beholder("train", "taste", "--data", tmp_path, "--out", tmp_path / "out", "--model", "beholder-mini")
+    assert result.exit_code == 2 and "takes none" in one_sentence(result.stderr)

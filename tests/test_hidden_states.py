@@ -16,6 +16,7 @@ from beholder.backbones import default_layers, load_encoder
 from beholder.backbones.vlm import open_vlm
 from beholder.backbones.vlm.hidden_states import HiddenStates
 from beholder.backbones.vlm.prompts import PROMPTS
+from beholder.backbones.vlm.stopping import watch
 from beholder.engine.local import index
 from beholder.engine.source import Features
 from beholder.features import FeatureStore
@@ -143,6 +144,33 @@ def test_the_forward_pass_ends_after_the_highest_layer(qwen3):
     batch = vlm.batch([vlm.turn([vlm.prepare(image[0]), "x"])])
     assert vlm.forward(batch).logits.shape[-1] == 128  # no hook was left behind
     assert len(vlm.decoder.layers) == BLOCKS
+
+
+def test_nobody_gets_the_model_while_hooks_are_on_it(qwen3, monkeypatch):
+    vlm = open_vlm(qwen3, **EXACT)
+    modules, found = [vlm.decoder.norm, *vlm.decoder.layers, *vlm.vision_blocks], []
+
+    class Watched:
+        depth = 0
+
+        def __enter__(self):
+            self.depth += 1
+
+        def __exit__(self, *error):
+            self.depth -= 1
+            if not self.depth:  # it is reentrant: others get it only now
+                found.append(sum(len(module._forward_hooks) + len(module._forward_pre_hooks) for module in modules))
+
+    monkeypatch.setattr(vlm, "lock", Watched())
+    batch = vlm.batch([vlm.turn([vlm.prepare(pictures(1)[0]), "x"])])
+
+    def see(number, state):
+        raise KeyboardInterrupt
+
+    for seen in (lambda number, state: None, see):
+        with contextlib.suppress(KeyboardInterrupt):
+            watch(vlm, batch, vision=[0, 2], decoder=[0, 3, 5], see_vision=seen, see_decoder=seen)
+    assert set(found) == {0} and len(found) >= 2
 
 
 def test_only_the_blocks_needed_are_loaded(folder):

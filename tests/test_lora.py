@@ -4,6 +4,7 @@ import hashlib
 import subprocess
 import sys
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -190,6 +191,40 @@ def test_nothing_of_an_adapter_stays_on_the_model(qwen, photos):
     assert np.array_equal(tokens(qwen).predict(paths[24:27], Rater()).score, frozen)
 
 
+@pytest.mark.parametrize("where", ["put on", "trained", "answering"])
+def test_an_interruption_leaves_nothing_on_the_model(qwen, photos, monkeypatch, where):
+    paths, bright = photos
+    vlm = open_vlm(qwen, device="cpu", dtype="float32")
+    before, modules = weights(vlm.model), [type(module) for module in vlm.model.modules()]
+    who, scorer = rater(paths[:8], 1 + 4 * bright[:8]), tokens(qwen, epochs=1)
+    calls = []
+
+    def interrupted(original, after):
+        def call(*args, **options):
+            calls.append(1)
+            if len(calls) > after:
+                raise KeyboardInterrupt
+            return original(*args, **options)
+
+        return call
+
+    with monkeypatch.context() as patch:
+        if where == "put on":  # in the middle: four of the layers have an adapter then
+            from peft.tuners.lora import LoraModel
+
+            patch.setattr(LoraModel, "_create_and_replace", interrupted(LoraModel._create_and_replace, 4))
+        else:
+            patch.setattr(type(vlm), "forward", interrupted(type(vlm).forward, 1 if where == "trained" else 2))
+        with pytest.raises(KeyboardInterrupt):
+            scorer.predict(paths[24:27], who)
+    assert weights(vlm.model) == before and [type(module) for module in vlm.model.modules()] == modules
+    assert not any(parameter.requires_grad for parameter in vlm.model.parameters()) and not hasattr(vlm.decoder, "peft_config")
+    assert np.array_equal(scorer.predict(paths[24:27], who).score, tokens(qwen, epochs=1).predict(paths[24:27], who).score)
+    with ThreadPoolExecutor(1) as other:  # the lock was given back, too
+        assert other.submit(vlm.lock.acquire, blocking=False).result()
+        other.submit(vlm.lock.release).result()
+
+
 def test_only_the_decoder_gets_gradients_in_float32(qwen, photos):
     from torch.nn import functional as F
 
@@ -328,8 +363,11 @@ def test_ratings_of_unreadable_images_are_left_out(qwen, photos, tmp_path):
     paths, _ = photos
     broken, gone = tmp_path / "broken.png", str(tmp_path / "gone.png")
     broken.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(100))
-    with pytest.warns(SkippedInput, match="2 of 4 ratings are left out"):
-        found = tokens(qwen, epochs=1).predict(paths[24:26], rater([str(broken), paths[0], gone, paths[1]], [5, 1, 4, 5]))
+    scorer = tokens(qwen, epochs=1)
+    for _ in range(2):  # said again where the adapter is there already
+        with pytest.warns(SkippedInput, match="2 of 4 ratings are left out"):
+            found = scorer.predict(paths[24:26], rater([str(broken), paths[0], gone, paths[1]], [5, 1, 4, 5]))
+    assert (scorer.n_trained, scorer.n_known) == (1, 1)
     assert np.array_equal(found.score, tokens(qwen, epochs=1).predict(paths[24:26], rater(paths[:2], [1, 5])).score)
     with pytest.warns(SkippedInput, match="1 of 1 ratings are left out"):
         found = tokens(qwen).predict(paths[24:26], rater([gone], [5]))
@@ -390,6 +428,43 @@ def test_a_loss_that_is_no_number_stops(qwen, photos, monkeypatch):
     monkeypatch.setattr(training, "answer_loss", lambda vlm, batch, labels: (vlm.forward(batch).logits.sum() * float("nan"), 1))
     with pytest.raises(BeholderError, match="lower learning_rate"):
         tokens(qwen).predict(photos[0][:1], rater(photos[0][:2], [1, 5]))
+
+
+def test_weights_that_are_no_numbers_are_not_kept(qwen, photos, monkeypatch):
+    import torch
+
+    original = torch.optim.AdamW.step
+
+    def last(self, *args):
+        original(self, *args)
+        with torch.no_grad():
+            self.param_groups[0]["params"][3].view(-1)[0] = float("nan")
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", last)
+    scorer = tokens(qwen, epochs=1)
+    with pytest.raises(BeholderError, match="weights of LoRA are no numbers any more after the last step: lower learning_rate"):
+        scorer.predict(photos[0][:1], rater(photos[0][:2], [1, 5]))
+    assert not scorer.adapters._latest
+
+
+def test_too_little_memory_for_answers(qwen, photos, monkeypatch):
+    import torch
+
+    scorer = tokens(qwen)
+    wanted, cls = scorer.predict(photos[0][:6], Rater()).score, type(scorer.model)
+    forward = cls.forward
+    for most in (1, 2, 3):
+
+        def scarce(self, batch, most=most, **options):
+            if len(batch.turns) > most:
+                raise torch.OutOfMemoryError("CUDA: none left")
+            return forward(self, batch, **options)
+
+        monkeypatch.setattr(cls, "forward", scarce)
+        assert np.allclose(scorer.predict(photos[0][:6], Rater()).score, wanted, atol=1e-4)
+    monkeypatch.setattr(cls, "forward", lambda self, batch, **options: scarce(self, batch, most=0, **options))
+    with pytest.raises(BeholderError, match="does not fit into the memory of cpu: set max_pixels=524288 or smaller"):
+        scorer.predict(photos[0][:6], Rater())
 
 
 @pytest.mark.parametrize("total", [1, 3, 10, 75, 400])

@@ -248,7 +248,7 @@ PROBING = {
 
 
 def probing(many, name, scorers=tuple(PROBING), **options):
-    rules = {scorer: truth_of(many, noise_width=PROBING[scorer]) for scorer in scorers}
+    rules = {scorer: truth_of(many, noise_width=PROBING.get(scorer, 2.3)) for scorer in scorers}
     made = {scorer: partial(Planted if scorer == "raw-text" else Rates, rule) for scorer, rule in rules.items()}
     options = {"protocol": SupportSets(raters=5), "draws": 20} | options
     return bench.run(dataclasses.replace(many, name=name), made, **options)
@@ -332,3 +332,9 @@ def test_tables_are_chosen_by_the_protocol(many, data):
     assert paper_tables.has_tables(zero) and paper_tables.has_tables(with_support)
     assert "Table 1" not in paper_tables.tables(with_support)
     assert not paper_tables.has_tables(measured(data, "para", {"taste": 2.0}, protocol="new-rater", shots=(5,)))
+
+
+def test_variants_of_linear_hidden_do_not_stand_beside_the_papers_numbers(many):
+    variants = ["linear-hidden[labels=own]", "linear-hidden[target=residual]", "linear-hidden[head=mlp]", "linear-hidden[labels=giaa,target=residual]"]
+    _, rows = rows_of(paper_tables.tables(probing(many, "para", variants, with_controls=False)))
+    assert {row[3]: row[1] for row in rows if row[4] == "100"} == dict.fromkeys(variants, "") | {"linear-hidden[labels=own]": "0.611"}

@@ -9,12 +9,15 @@ import pytest
 from scipy import stats
 
 from beholder.datasets import splits
+from beholder.engine import local
 from beholder.errors import BeholderError
 from beholder.evaluation import bench, controls, protocols
 from beholder.evaluation.answering import asked_of, fold_key, rater_with
 from beholder.evaluation.simulate import mixed, simulate
 from beholder.evaluation.support_sets import SupportSets, hard_images, hard_raters, rater_order
+from command_line import beholder
 from planted_scorers import Planted, truth_of
+from tiny_models import folder_dataset
 
 SMALL = {"raters": 6, "small": 3, "large": 20, "test": 10}
 NAMES = ["support-100", "support-100-strict"]
@@ -372,3 +375,26 @@ def test_two_seeds_are_two_repeats(data):
     )
     assert report.averages_repeats and len(report.folds) == 2
     assert report.estimate("good", shots=20).std > 0
+
+
+def test_a_small_set_that_is_the_larger_one_is_no_short_support(data):
+    (fold,) = protocols.get("support-100", raters=2, small=20, large=10, test=10).folds(data)
+    assert [fold.n_evidence(rater, shots=n) for rater in fold.raters[:1] for n in (10, 20, 15)] == [10, 20, 10]
+
+
+def test_training_images_are_looked_at_only_for_scorers_that_learn_from_them(tmp_path, monkeypatch):
+    root, looked, original = folder_dataset(tmp_path / "data", n_raters=4, n_images=30), [], local.index
+    monkeypatch.setattr(local, "index", lambda images, **options: looked.append(len(images)) or original(images, **options))
+    call = ("bench", "folder", "--root", root, "--encoder", "efficientnet-lite0[size=64]", "--no-controls", "--protocol", "support-100")
+    for scorer, n in (
+        ("linear-hidden", 18),
+        ("linear-hidden[labels=giaa]", 18),
+        ("linear-hidden[target=residual]", 30),
+        ("linear-hidden,linear-hidden[target=residual]", 30),
+        ("linear-hidden[target=residual],linear-hidden --no-fit", 18),
+    ):
+        looked.clear()
+        name, *more = scorer.split()
+        result = beholder(*call, "--protocol-options", "raters=1,small=3,large=10,test=5", "--scorer", name, *more)
+        assert looked == [n], (scorer, looked, result.stderr)
+        assert (result.exit_code == 0) == (not more), result.stderr  # a variant that has learned nothing is refused

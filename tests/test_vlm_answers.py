@@ -219,11 +219,36 @@ def test_too_little_memory_is_one_sentence(opened, monkeypatch):
         raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
 
     monkeypatch.setattr(vlm, "forward", full)
-    with pytest.raises(BeholderError, match="does not fit into the memory of cpu: make batch smaller than 4"):
-        list(Answerer(vlm).answers(turns))
     for ask in (lambda: list(Answerer(vlm, rows=1).answers(turns)), lambda: Answerer(vlm).keep(turns[0])):
-        with pytest.raises(BeholderError, match="set max_pixels=524288 or smaller"):
+        with pytest.raises(BeholderError, match="does not fit into the memory of cpu: set max_pixels=524288 or smaller"):
             ask()
+    monkeypatch.setattr(vlm, "forward", lambda *args, **options: (_ for _ in ()).throw(RuntimeError("something else")))
+    with pytest.raises(RuntimeError, match="something else"):
+        list(Answerer(vlm).answers(turns))
+
+
+@pytest.mark.parametrize("most", [1, 2, 3])
+def test_where_memory_is_short_fewer_are_answered_together(opened, monkeypatch, most):
+    vlm = opened("qwen3_vl")
+    turns, forward, sizes = conversations(vlm), type(vlm).forward, []
+    wanted = dict(Answerer(vlm).answers(turns))
+
+    def scarce(self, batch, **options):
+        sizes.append(len(batch.turns))
+        if len(batch.turns) > most:
+            raise torch.OutOfMemoryError("CUDA: none left")
+        return forward(self, batch, **options)
+
+    monkeypatch.setattr(type(vlm), "forward", scarce)
+    answerer = Answerer(vlm)
+    with pytest.warns(RuntimeWarning) as said:
+        found = dict(answerer.answers(turns))
+    assert {place: answer.text for place, answer in found.items()} == {place: answer.text for place, answer in wanted.items()}
+    assert "the memory does not suffice for 4 conversations at a time" in str(said[0].message) and len(said) == (2 if most == 1 else 1)
+    assert len(found) == len(turns) == 4 and answerer.rows == (1 if most == 1 else 2)
+    tried = sizes.count(4)
+    list(answerer.answers(turns))
+    assert tried == 1 and sizes.count(4) == 1  # what was found out is not tried again
 
 
 def test_batches_are_bounded_by_rows_and_tokens():

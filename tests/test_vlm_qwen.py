@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import pickle
 import subprocess
 import sys
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -77,9 +79,19 @@ def test_a_folder_that_gets_another_model(tmp_path):
     before = open_vlm(tiny_qwen.save_qwen3_vl(tmp_path, seed=0))
     assert open_vlm(tmp_path) is before
     revision = before.revision
+    gone = weakref.ref(before)
     after = open_vlm(tiny_qwen.save_qwen3_vl(tmp_path, seed=1))
     assert after is not before
     assert after.revision != revision
+    del before
+    gc.collect()
+    assert gone() is None  # weights of a model that is not there any more are not held in memory
+    for name in ("chat_template.jinja", "generation_config.json"):  # the latter says where an answer ends
+        revision, processing = after.revision, after.processing
+        (tmp_path / name).write_text(" " + (tmp_path / name).read_text())
+        other = open_vlm(tmp_path)
+        assert other is not after and other.revision == revision and other.processing != processing
+        after = other
 
 
 def test_an_image_is_expanded_as_the_processor_of_transformers_does_it(vlm):

@@ -305,6 +305,18 @@ def test_rated_images_that_cannot_be_read_are_left_out_and_said(planted, photos,
         make("few-shot", features=None).predict([names[1]], other)
 
 
+def test_raters_who_rated_the_same_unreadable_image(planted, photos, tmp_path):
+    model = planted(lambda value, shown, text: shown[0])
+    names = [tmp_path / "no.png", tmp_path / "copy.png"]  # two names of the same content share their answers, and their error
+    for name in names:
+        name.write_bytes(b"a shopping list\n" * 30)
+    raters = [rater([str(name), photos[0]], [5, 2], name=str(number)) for number, name in enumerate([names[0], names[0], names[1]])]
+    with pytest.warns(SkippedInput, match="2 rated images are left out"):
+        found = make("few-shot", features=None).predict_many([(photos[1:3], one) for one in raters])
+    assert [p.score.tolist() for p in found] == [[2, 2]] * 3
+    assert len(model.conversations) == 2
+
+
 def test_a_conversation_that_is_too_long_is_one_sentence(planted, photos):
     planted(bright, context=100)
     with pytest.raises(BeholderError, match=r"takes \d+ tokens, and it can read 100: show fewer examples, or make max_pixels smaller"):

@@ -24,6 +24,7 @@ FAMILIES = {
     "smolvlm": "beholder.backbones.vlm.idefics3:Idefics3",
     MINI: "beholder.scorers.pmllm.vlm:BeholderMini",
 }
+KINDS = (".json", ".jinja", ".model", ".safetensors", ".txt")  # endings of the files that a model is made of
 _opened: dict[tuple, VisionLanguageModel] = {}
 _opening = threading.Lock()
 
@@ -60,13 +61,15 @@ def open_vlm(
     if family is None:
         known = ", ".join(kind for kind in FAMILIES if kind != MINI)
         raise BeholderError(f"{os.fspath(name)} is no vision-language model of a known family: choose {MINI} or one of the kind {known}")
-    files = () if folder is None else (folder / "config.json", *sorted(folder.glob("*.safetensors")))
+    files = () if folder is None else sorted(file for file in folder.iterdir() if file.suffix in KINDS)
     states = tuple((file, file.stat().st_size, file.stat().st_mtime_ns) for file in files)  # a folder may get another model
     key = (folder or MINI, states, max_pixels, device, dtype)
     module, _, cls = FAMILIES[family].partition(":")
     with _opening:
         if blocks is None and key in _opened:
             return _opened[key]
+        for other in [one for one in _opened if one[0] == key[0] and one[1] != states]:
+            del _opened[other]  # of a model that is not there any more: it is not held in memory
         options = {"max_pixels": max_pixels, "device": device, "dtype": dtype, "blocks": blocks}
         made = getattr(importlib.import_module(module), cls)(title, folder=folder, **options)
         if blocks is None:

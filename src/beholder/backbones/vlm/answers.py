@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeVar
 
 import torch
 from torch.nn import functional as F
@@ -18,6 +20,7 @@ from beholder.errors import BeholderError
 
 __all__ = ["Answer", "Answerer", "parse_number"]
 
+Result = TypeVar("Result")
 MAX_NEW_TOKENS = 16  # as published
 INTEGERS = (1, 2, 3, 4, 5)
 TOKENS = 32_768  # in one batch, with what is kept of those before: about 5 GB of keys and values of a model of 4 B parameters
@@ -49,7 +52,7 @@ class Answerer:
     Args:
         vlm: the whole model (not with `blocks`).
         max_new_tokens: where an answer is cut off.
-        rows: conversations answered together at most.
+        rows: conversations answered together at most; halved where the memory does not suffice.
         whole: False if only `expected` is of interest: conversations go on no longer than until that is known for all that are answered together.
     """
 
@@ -58,8 +61,7 @@ class Answerer:
 
     def keep(self, turn: Turn) -> KeptPrefix:
         """What comes before the last image of a conversation, through the model; `answers` can go on from it."""
-        with self._enough_memory(1):
-            return keep(self.vlm, turn)
+        return unless_too_large(self.vlm, 1, lambda: keep(self.vlm, turn))
 
     def answers(self, turns: Sequence[Turn], *, prefix: KeptPrefix | None = None) -> Iterator[tuple[int, Answer]]:
         """(place in `turns`, answer), in an order of its own; each comes as soon as it is there.
@@ -69,13 +71,22 @@ class Answerer:
             prefix: what all of them begin with.
 
         Raises:
-            BeholderError: it does not fit into memory.
+            BeholderError: not even one fits into memory. (If several do not, fewer are answered together from then on, which is said.)
         """
         lengths = [len(turn.ids) for turn in turns]
-        for places in _batches(lengths, rows=self.rows, equal=prefix is not None and self._windows):
-            with self.vlm.lock, self._enough_memory(len(places)):
-                found = self._together([turns[place] for place in places], prefix)
-            yield from zip(places, found, strict=True)
+        left = deque(_batches(lengths, rows=self.rows, equal=prefix is not None and self._windows))
+        while left:
+            places = left.popleft()
+            some = [turns[place] for place in places[: self.rows]]
+            with self.vlm.lock:
+                found = unless_too_large(self.vlm, len(some), lambda some=some: self._together(some, prefix))
+            if found is None:
+                self._halve(len(some))
+                left.appendleft(places)
+                continue
+            if places[len(some) :]:
+                left.appendleft(places[len(some) :])
+            yield from zip(places, found, strict=False)
 
     def logits(self, turns: Sequence[Turn], *, prefix: KeptPrefix | None = None) -> torch.Tensor:
         """[n, words] float32: of the first token of each answer. All conversations in one batch."""
@@ -122,15 +133,13 @@ class Answerer:
         found = found if set(found.values()) == set(INTEGERS) else {}
         return torch.tensor(list(found), dtype=torch.long, device=self.vlm.device), torch.tensor(list(found.values()), dtype=torch.float64)
 
-    @contextmanager
-    def _enough_memory(self, rows: int) -> Iterator[None]:
-        try:
-            yield
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            less = f"make batch smaller than {rows}" if rows > 1 else f"set max_pixels={self.vlm.max_pixels // 2} or smaller"
-            raise BeholderError(f"what {self.vlm.name} is asked does not fit into the memory of {self.vlm.device}: {less}") from None
+    def _halve(self, tried: int) -> None:
+        self.rows = tried // 2
+        warnings.warn(
+            f"the memory does not suffice for {tried} conversations at a time: {self.vlm.name} goes on with {self.rows}",
+            RuntimeWarning,
+            stacklevel=3,
+        )
 
     def _read(self, turns: Sequence[Turn], prefix: KeptPrefix | None, *, room: int) -> tuple[torch.Tensor, tuple]:
         """([n, D] last hidden state of the last token, what `_together` needs to go on)."""
@@ -197,6 +206,26 @@ class Answerer:
         here = torch.ones_like(token, dtype=torch.bool)
         step = Batch({"input_ids": token, "attention_mask": mask}, batch.turns, mask=here, image_mask=~here, prompt_mask=~here)
         return self.vlm.forward(step, cache=cache, logits=False, position_ids=positions).last_hidden_state[:, -1]
+
+
+def unless_too_large(vlm: VisionLanguageModel, rows: int, run: Callable[[], Result]) -> Result | None:
+    """What `run` gives; None if the memory does not suffice for so many conversations, so that fewer may be tried when all this is gone.
+
+    Raises:
+        BeholderError: it does not suffice for one.
+    """
+    try:
+        return run()
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+    if vlm.device.startswith("cuda"):
+        torch.cuda.empty_cache()
+    if rows == 1:
+        raise BeholderError(
+            f"what {vlm.name} is asked does not fit into the memory of {vlm.device}: set max_pixels={max(1, vlm.max_pixels // 2)} or smaller"
+        )
+    return None
 
 
 def _batches(lengths: Sequence[int], *, rows: int, equal: bool) -> Iterator[list[int]]:

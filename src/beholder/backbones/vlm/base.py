@@ -187,12 +187,11 @@ class VisionLanguageModel(ABC):
     @property
     def device(self) -> str:
         """The device in use. Imports torch."""
-        with self.lock:
-            if self._device is None:
-                from beholder.backbones.torch_encoder import choose_device
+        if self._device is None:  # without the lock, which may be held for hours; two threads would find the same
+            from beholder.backbones.torch_encoder import choose_device
 
-                self._device = choose_device(self._device_wish)
-            return self._device
+            self._device = choose_device(self._device_wish)
+        return self._device
 
     @property
     def dtype_name(self) -> str:
@@ -342,5 +341,6 @@ class VisionLanguageModel(ABC):
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """torch.cuda.OutOfMemoryError says "out of memory"; on a CPU torch raises a RuntimeError that says it cannot allocate."""
-    return isinstance(error, MemoryError) or any(words in str(error).lower() for words in ("out of memory", "can't allocate memory"))
+    """Whether a GPU or the processor ran out of memory. On a CPU torch raises a RuntimeError that says it cannot allocate; cuBLAS has words of its own."""
+    known = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"  # of torch, which is not imported for this
+    return known or any(words in str(error).lower() for words in ("out of memory", "can't allocate memory", "status_alloc_failed"))

@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -23,7 +23,11 @@ if TYPE_CHECKING:
     import torch
     from PIL import Image
 
-TEXT_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
+# What the text becomes depends on these, as far as they are there; on the last one where an answer ends
+TEXT_FILES = (
+    *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
+    *("vocab.json", "merges.txt", "tokenizer.model", "generation_config.json"),
+)
 
 
 class FolderModel(VisionLanguageModel):
@@ -31,12 +35,14 @@ class FolderModel(VisionLanguageModel):
 
     Attributes:
         placeholder: what the chat template writes where an image stands.
+        processor_options: for the image processor, whatever its own configuration says.
 
     Raises:
         BeholderError: the folder has no safetensors weights.
     """
 
     placeholder: str
+    processor_options: ClassVar[dict[str, Any]] = {}
 
     def __init__(self, name: str, *, folder: Path, **options) -> None:
         super().__init__(name, folder=folder, **options)
@@ -143,7 +149,7 @@ class FolderModel(VisionLanguageModel):
 
     def processed(self, image: Image.Image) -> dict[str, np.ndarray]:
         """What the image processor makes of an image, made smaller before if it is too large."""
-        made = self.processor(images=self.at_most(image), return_tensors="np")
+        made = self.processor(images=self.at_most(image), return_tensors="np", **self.processor_options)
         return {name: np.asarray(one) for name, one in made.items()}
 
     def turn(self, parts: Sequence[str | PreparedImage], *, answer: str | None = None, reply: bool = False) -> Turn:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from beholder.backbones.vision_tower import _blocks
 from beholder.backbones.vlm.base import PreparedImage
@@ -26,12 +25,7 @@ class Gemma3(FolderModel):
 
     model_types = ("gemma3",)
     placeholder = "<start_of_image>"
-
-    @cached_property
-    def processor(self) -> Any:
-        made = super().processor
-        made.do_pan_and_scan = False
-        return made
+    processor_options: ClassVar[dict[str, Any]] = {"do_pan_and_scan": False}
 
     def prepare(self, image: Image.Image) -> PreparedImage:
         n_tokens = self._size("", "mm_tokens_per_image")

@@ -29,7 +29,7 @@ def watch(
             transformers' `output_hidden_states`.
         see_vision, see_decoder: called with each of them; nothing is kept here.
     """
-    with contextlib.ExitStack() as hooks, vlm.lock:
+    with vlm.lock, contextlib.ExitStack() as hooks:  # in this order: nobody gets the model while hooks are on it
         if vision:
             _attach(hooks, list(vlm.vision_blocks), None, vision, see_vision, ends=not decoder)
         if decoder:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from beholder.backbones.vlm.answers import Answerer, parse_number
+from beholder.backbones.vlm.answers import Answerer, parse_number, unless_too_large
 from beholder.backbones.vlm.base import IGNORED, Batch, Turn, VisionLanguageModel
 from beholder.backbones.vlm.prepared_images import PreparedImages
 from beholder.backbones.vlm.prompts import LORA_DECIMAL, LORA_INTEGER
@@ -53,6 +53,7 @@ class Form(ABC):
 
         Raises:
             UnreadableImage: one of the images cannot be read.
+            BeholderError: not even one of them fits into memory.
         """
         parts = [self._few(images[start : start + ROWS]) for start in range(0, len(images), ROWS)]
         return np.concatenate(parts) if parts else np.zeros(0)
@@ -122,8 +123,15 @@ class Integer(Form):
         labels[rows, places] = batch.labels[rows, places]
         return labels
 
-    @torch.no_grad()  # not inference mode: what a model keeps from it could not be used in training
     def _few(self, images: Sequence[str]) -> np.ndarray:
+        found = unless_too_large(self.vlm, len(images), lambda: self._weighed(images))
+        if found is None:
+            half = len(images) // 2
+            found = np.concatenate([self._few(images[:half]), self._few(images[half:])])
+        return found
+
+    @torch.no_grad()  # not inference mode: what a model keeps from it could not be used in training
+    def _weighed(self, images: Sequence[str]) -> np.ndarray:
         batch = self.vlm.batch(self.turns(images, [INTEGERS[0]] * len(images)), side="right")
         hidden = self.vlm.forward(batch, logits=False).last_hidden_state
         rows, places = self._places(batch)

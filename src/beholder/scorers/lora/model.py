@@ -38,10 +38,12 @@ class Facts:
     Args:
         half_width: of the 90 % intervals, on 1..5.
         steps: of the training.
+        left_out: ratings whose images could not be read.
     """
 
     half_width: float
     steps: int
+    left_out: int
 
 
 @dataclass(frozen=True)
@@ -111,15 +113,27 @@ def attached(vlm: VisionLanguageModel, *, options: LoRAOptions) -> Iterator[Atta
     decoder = vlm.decoder
     with _seeded(options.seed, device=vlm.device):
         try:
-            tuner = LoraModel(decoder, config, NAME)
-        except ValueError:
-            raise BeholderError(
-                f"the decoder of {vlm.name} has none of the layers {', '.join(TARGETS)}: LoRA needs one of the Llama kind"
-            ) from None
-        try:
+            try:
+                LoraModel(decoder, config, NAME)
+            except ValueError:
+                raise BeholderError(
+                    f"the decoder of {vlm.name} has none of the layers {', '.join(TARGETS)}: LoRA needs one of the Llama kind"
+                ) from None
             yield Attached(decoder)
         finally:
-            tuner.unload()
+            _take_off(decoder)
+
+
+def _take_off(decoder: torch.nn.Module) -> None:
+    """Put the layers back that an adapter stands before, also of one that was put on only in part (full memory, Ctrl-C)."""
+    from peft.tuners.lora import LoraLayer
+
+    for parent in list(decoder.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, LoraLayer):
+                setattr(parent, name, child.get_base_layer())
+    if hasattr(decoder, "peft_config"):
+        del decoder.peft_config
 
 
 @contextmanager
@@ -193,7 +207,7 @@ class Adapters:
             with safe_open(self._path(key), framework="pt") as file:
                 facts: dict[str, Any] = json.loads(file.metadata()["facts"])
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a dictionary
-            return Adapter(tensors, Facts(float(facts["half_width"]), int(facts["steps"])))
+            return Adapter(tensors, Facts(float(facts["half_width"]), int(facts["steps"]), int(facts["left_out"])))
         except (OSError, SafetensorError, ValueError, KeyError, TypeError):
             return None
 

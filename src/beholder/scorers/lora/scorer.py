@@ -175,12 +175,14 @@ class LoRAScorer(Scorer):
         if adapter is None:
             with attached(self.model, options=self.options) as on:
                 half = self._learned(on, task, np.array(readable), tell)
-                adapter = Adapter(on.tensors(), Facts(half, self._steps(len(readable))))
+                adapter = Adapter(on.tensors(), Facts(half, self._steps(len(readable)), len(task.rated) - len(readable)))
                 self.n_weights = on.n_weights
                 self.adapters.put(task.key, adapter)
             self.n_trained, self.n_steps = self.n_trained + 1, self.n_steps + adapter.facts.steps
         else:
             self.n_known += 1
+            if adapter.facts.left_out:
+                self._readable(task.rated)  # which says it again
         with attached(self.model, options=self.options) as on:
             on.load(adapter.tensors)
             return self.form.answers(task.images), adapter.facts.half_width

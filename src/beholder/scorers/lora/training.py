@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from beholder.backbones.vlm.base import IGNORED, Batch, VisionLanguageModel
+from beholder.backbones.vlm.base import IGNORED, Batch, VisionLanguageModel, is_out_of_memory
 from beholder.errors import BeholderError
 from beholder.scorers.base import COVERAGE
 from beholder.scorers.lora.model import WIDTH, Attached
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from beholder.backbones.vlm.base import Turn
     from beholder.scorers.lora.forms import Form
 
+LARGEST = 65_504  # of the numbers that float16 has, in which adapters are kept
 FEWEST = 9  # errors: of fewer, none has a 90 % chance to be larger than that of a new image
 
 
@@ -50,7 +51,7 @@ def learn(
         90 % of those errors are not larger, on 1..5; 4 (the whole scale) if there were fewer than 9.
 
     Raises:
-        BeholderError: the loss is no number any more, or one image does not fit into memory.
+        BeholderError: the loss or a weight is no number any more (or too large to be kept), or one image does not fit into memory.
     """
     order, n = np.random.default_rng(options.seed), len(scores)
     total, done, errors = math.ceil(n / options.batch) * options.epochs, 0, []
@@ -76,6 +77,11 @@ def learn(
             optimizer.step()
             done += 1
             progress(done)
+    # False for nan, too, which the last step leaves if its gradients overflow
+    if not all(bool(parameter.abs().amax() <= LARGEST) for parameter in parameters):
+        raise BeholderError(
+            f"the weights of LoRA are no numbers any more after the last step: lower learning_rate (now {options.learning_rate:g})"
+        )
     return half_width(np.concatenate(errors) if errors else np.zeros(0))
 
 
@@ -122,7 +128,7 @@ class Together:
                 loss, count = self._passes(form, turns)
                 break
             except (RuntimeError, MemoryError) as error:
-                if not out_of_memory(error):
+                if not is_out_of_memory(error):
                     raise
                 if self.size == 1 or len(turns) == 1:
                     vlm = form.vlm
@@ -157,8 +163,3 @@ class Together:
                 UserWarning,
                 stacklevel=2,
             )
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Whether a GPU or the processor ran out of memory."""
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)

@@ -81,7 +81,7 @@ class Asker:
         Raises:
             BeholderError: the conversation is longer than what the model can read, or does not fit into memory.
         """
-        contents = {image: _content(image) for image in dict.fromkeys(question.image for question in questions)}
+        contents = {image: content_of(image) for image in dict.fromkeys(question.image for question in questions)}
         keys = [self._key(question, contents[question.image]) for question in questions]
         replies: dict[str, str | UnreadableImage] = {}
         if self._cache:
@@ -169,7 +169,8 @@ def _beginning(examples: Sequence[Example], shown: Sequence) -> list:
     return parts
 
 
-def _content(image: str) -> str | None:
+def content_of(image: str) -> str | None:
+    """The hash of a file; None if it cannot be read."""
     try:
         return content_hash(image)
     except UnreadableImage:

@@ -14,7 +14,7 @@ from beholder.photos import content_hash
 from beholder.prediction import Predictions
 from beholder.rater import Rater
 from beholder.scorers.base import FeatureSource
-from beholder.scorers.vlm_text.asking import Example, Question
+from beholder.scorers.vlm_text.asking import Example, Question, content_of
 from beholder.scorers.vlm_text.options import FewShotOptions
 from beholder.scorers.vlm_text.text_scorer import ASKED, TextScorer
 
@@ -96,9 +96,12 @@ class FewShotScorer(TextScorer):
         error = next((text for text in texts if isinstance(text, UnreadableImage)), None)
         if error is None:
             return False
-        if error.path in broken or error.path not in {example.image for example in questions[0].examples}:
+        # Questions with examples of the same content share the answer, and so the error, which names one of the files
+        content = content_of(error.path)
+        alike = [example.image for example in questions[0].examples if error.path == example.image or content == example.content]
+        if not alike:
             raise error
-        broken[error.path] = error
+        broken.update({image: UnreadableImage(image, error.reason) for image in alike})
         return True
 
     def _say(self, broken: dict[str, UnreadableImage]) -> None:
