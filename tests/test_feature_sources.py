@@ -156,3 +156,11 @@ def test_the_same_encoder_twice_is_refused():
 def test_a_model_for_a_scorer_that_takes_none_is_refused(tmp_path):
     result = beholder("train", "taste", "--data", tmp_path, "--out", tmp_path / "out", "--model", "beholder-mini")
     assert result.exit_code == 2 and "takes none" in one_sentence(result.stderr)
+
+
+def test_a_scorer_on_pixels_has_no_encoder_look_at_them():
+    from beholder.backbones.no_encoder import NoEncoder
+
+    found = sources(["ici[backbone=efficientnet-lite0]", "ici"], encoder=TINY)
+    kinds = [isinstance(source.encoder, NoEncoder) for source in found.by_name.values()]
+    assert kinds == [True, False]

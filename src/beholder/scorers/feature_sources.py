@@ -73,7 +73,9 @@ def sources(names: Sequence[str], *, encoder: str, store: FeatureStore | None = 
     made: dict[tuple[_Wish, ...], Features | JointFeatures] = {}
     for found in wishes.values():
         if found not in made:
-            parts = [Features(networks[wish.which], layers=wish.layers, store=store) for wish in found]
+            parts = [
+                Features(NoEncoder() if wish.layers is None else networks[wish.which], layers=wish.layers, store=store) for wish in found
+            ]
             made[found] = parts[0] if len(parts) == 1 else JointFeatures(parts)
     return Sources({name: made[found] for name, found in wishes.items()}, tuple(networks.values()))
 

@@ -60,6 +60,11 @@ class ICIScorer(FeatureScorer):
         self._seen = np.zeros(0, dtype=np.uint64)
         self._looks: OrderedDict[tuple, np.ndarray] = OrderedDict()  # by path and state of the file
 
+    @classmethod
+    def layers_of(cls, options: ICIOptions) -> tuple[str, ...]:
+        """The layers of the default encoder that are wanted: none with a backbone on pixels."""
+        return () if options.sees_pixels else cls.feature_layers
+
     @property
     def version(self) -> str:
         return f"{__version__}+{self.trained.get('id', 'untrained')}{self.options.changed_in_use()}"
