@@ -16,13 +16,12 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
 from pictures import picture
+from timing import timed
 
 from beholder.backbones.vlm import open_vlm
 from beholder.backbones.vlm.base import PreparedImage, VisionLanguageModel
@@ -73,15 +72,6 @@ def plain(vlm: VisionLanguageModel, images: list[PreparedImage], prompt: str) ->
             states = vlm.model(**batch.inputs, output_hidden_states=True, use_cache=False).hidden_states
             rows.append(states[int(LAYER.removeprefix("LT"))][0][~batch.image_mask[0]].float().mean(0).cpu().numpy())
     return np.stack(rows)
-
-
-def timed(work: Callable[[], object]) -> tuple[np.ndarray, object]:
-    """((wall-clock, processor) seconds, what `work` returned)."""
-    start = time.perf_counter(), time.process_time()
-    found = work()
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return np.array([time.perf_counter() - start[0], time.process_time() - start[1]]), found
 
 
 def compare(folder: Path, *, n: int, rounds: int, size: tuple[int, int], dtype: str, device: str) -> None:

@@ -13,11 +13,10 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import time
-from collections.abc import Callable
 
 import numpy as np
 import torch
+from timing import timed
 
 from beholder.backbones.language_model import DEFAULT_LANGUAGE_MODEL, LanguageModel, load_language_model
 from beholder.personas.closed_form import HIGH, LOW, ClosedForm
@@ -56,15 +55,6 @@ def generated(language: LanguageModel, respondent: ClosedForm, pairs: list[tuple
             )
         found.append(parse_integer(language.tokenizer.decode(made[0, tokens.shape[1] :], skip_special_tokens=True), question))
     return found
-
-
-def timed(work: Callable[[], object]) -> tuple[np.ndarray, object]:
-    """((wall-clock, processor) seconds, what `work` returned)."""
-    start = time.perf_counter(), time.process_time()
-    found = work()
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return np.array([time.perf_counter() - start[0], time.process_time() - start[1]]), found
 
 
 def compare(language: LanguageModel, inventory: Inventory, texts: list[str], *, rounds: int, few: int, balanced: bool) -> None:

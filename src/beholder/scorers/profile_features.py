@@ -82,9 +82,14 @@ def _numbers_and_words(profile: Profile) -> dict[str, float | str]:
         elif isinstance(value, str) and value in EXPERIENCE_LEVELS and name.endswith("_experience"):
             out[name] = float(EXPERIENCE_LEVELS.index(value))
         else:
-            text = str(value).strip().lower()
-            try:
-                out[name] = float(text)
-            except ValueError:
-                out[name] = text
+            out[name] = number_or_word(value)
     return {name: value for name, value in out.items() if isinstance(value, str) or math.isfinite(value)}
+
+
+def number_or_word(value: Any) -> float | str:
+    """A profile's value as a number if it is or spells one (may be nan or inf), else as a lower-case word."""
+    text = str(value).strip().lower()
+    try:
+        return float(text)
+    except ValueError:
+        return text

@@ -23,7 +23,7 @@ from beholder.prediction import Predictions
 from beholder.profile import Profile
 from beholder.rater import Rater
 from beholder.scale import Scale
-from beholder.scorers.answer_calibration import FEWEST, Calibration
+from beholder.scorers.answer_calibration import Calibration, learn_calibration
 from beholder.scorers.base import FeatureSource, Scorer
 
 QUESTION = questions.scoring("evaluation")  # P-MLLM, appendix C: 0 to 10
@@ -134,24 +134,15 @@ class ChatScorer(Scorer):
             BeholderError: fewer than 10 of the replies hold a score.
         """
         self.calibration = None
-        n = min(self.options.fit_ratings, len(train.rating_score))
-        if n <= 0:
-            return self
-        if progress:
-            progress(0, 1, f"asking {self.model.name} about {n} training ratings")
-        rows = np.sort(np.random.default_rng(0).permutation(len(train.rating_score))[:n])
-        asked = zip(train.rating_image[rows], train.rating_rater[rows], strict=True)
-        pairs = [(Path(train.images[image]), train.profiles[rater]) for image, rater in asked]
-        answers = np.array([_unit(integer, train.scale) for integer in self._ask(pairs)])
-        known = np.isfinite(answers)
-        if known.sum() < FEWEST:
-            raise BeholderError(
-                f"only {int(known.sum())} of {n} replies of {self.model.name} hold a score, and {self.name} learns from no fewer than {FEWEST}: "
-                f"raise fit_ratings, or ask another model"
-            )
-        self.calibration = Calibration.of(answers[known], train.scale.to_unit(train.rating_score[rows])[known])
-        if progress:
-            progress(1, 1, "done")
+
+        def answers_to(rows: np.ndarray) -> np.ndarray:
+            asked = zip(train.rating_image[rows], train.rating_rater[rows], strict=True)
+            pairs = [(Path(train.images[image]), train.profiles[rater]) for image, rater in asked]
+            return np.array([_unit(integer, train.scale) for integer in self._ask(pairs)])
+
+        self.calibration = learn_calibration(
+            train, answers_to, n=self.options.fit_ratings, model=self.model.name, scorer=self.name, progress=progress
+        )
         return self
 
     def _ask(self, pairs: Sequence[tuple[Path, Profile]]) -> list[int | None]:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from beholder.profile import Profile
+from beholder.scorers.profile_features import number_or_word
 
 MIN_RATERS = 5  # a field needs that many raters with a value
 MIN_EACH = 2  # a word that many
@@ -88,13 +89,7 @@ class ProfileNodes:
 
 def _values(profile: Profile) -> dict[str, float | str]:
     """Field -> number or lower-case word; numbers that are not finite count as missing."""
-    out: dict[str, float | str] = {}
-    for name, value in profile.known().items():
-        text = str(value).strip().lower()
-        try:
-            out[name] = float(text)
-        except ValueError:
-            out[name] = text
+    out = {name: number_or_word(value) for name, value in profile.known().items()}
     return {name: value for name, value in out.items() if isinstance(value, str) or math.isfinite(value)}
 
 

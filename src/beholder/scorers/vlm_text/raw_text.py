@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from beholder.datasets.base import Dataset
-from beholder.errors import BeholderError, UnreadableImage
+from beholder.errors import UnreadableImage
 from beholder.prediction import Predictions
 from beholder.rater import Rater
-from beholder.scorers.answer_calibration import FEWEST, Calibration
+from beholder.scorers.answer_calibration import Calibration, learn_calibration
 from beholder.scorers.base import FeatureSource
 from beholder.scorers.feature_scorer import unique_rows
 from beholder.scorers.vlm_text.asking import Question
@@ -80,20 +80,12 @@ class RawTextScorer(TextScorer):
             BeholderError: fewer than 10 of the answers hold a number.
         """
         self.calibration = None
-        n = min(self.options.fit_ratings, len(train.rating_score))
-        if n <= 0:
-            return self
-        if progress:
-            progress(0, 1, f"asking {self.asker.vlm.name} about {n} training ratings")
-        rows = np.sort(np.random.default_rng(0).permutation(len(train.rating_score))[:n])
-        answers = self.general([[os.fspath(train.images[image]) for image in train.rating_image[rows]]])[0]
-        known = np.isfinite(answers)
-        if known.sum() < FEWEST:
-            raise BeholderError(
-                f"only {int(known.sum())} of {n} answers of {self.asker.vlm.name} hold a number, and {self.name} learns from no fewer than {FEWEST}: "
-                f"raise fit_ratings, or name another model"
-            )
-        self.calibration = Calibration.of(answers[known], train.scale.to_unit(train.rating_score[rows])[known])
-        if progress:
-            progress(1, 1, "done")
+        self.calibration = learn_calibration(
+            train,
+            lambda rows: self.general([[os.fspath(train.images[image]) for image in train.rating_image[rows]]])[0],
+            n=self.options.fit_ratings,
+            model=self.asker.vlm.name,
+            scorer=self.name,
+            progress=progress,
+        )
         return self
