@@ -284,6 +284,16 @@ def test_doctor_finds_what_is_missing(monkeypatch, tmp_path):
     assert rows["raters folder"]["state"] == "failed" and "BEHOLDER_HOME" in rows["raters folder"]["detail"]
 
 
+def test_doctor_does_not_fail_for_scorers_that_learn_first(monkeypatch):
+    from beholder import scorers
+    from beholder.cli.doctor import TRAINED_FIRST
+
+    monkeypatch.setattr(scorers, "SCORERS", {name: scorers.SCORERS[name] for name in TRAINED_FIRST})
+    rows = {row["what"]: row for row in rows_of(beholder("doctor", "--encoder", "efficientnet-lite0", "--json"))}
+    for name in TRAINED_FIRST:
+        assert rows[f"self-test {name}"]["state"] == "optional" and f"beholder train {name}" in rows[f"self-test {name}"]["detail"]
+
+
 def test_contact_sheet(photos, likes, tmp_path):
     (photos / "<b>&.png").write_bytes(b"")
     page = tmp_path / "sheet.html"

@@ -200,7 +200,8 @@ class Eye:
 
     def _needs(self, method: str) -> None:
         if not callable(getattr(self.scorer, method, None)):
-            raise BeholderError(f"the scorer {self.scorer.name} cannot {method}: use taste, which can")
+            able = "taste or linear-hidden-reduce" if method == "explain" else "taste"
+            raise BeholderError(f"the scorer {self.scorer.name} cannot {method}: use {able}, which can")
 
     def _prepare(
         self,

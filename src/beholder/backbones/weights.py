@@ -131,7 +131,7 @@ def resolve(name: str | os.PathLike, *, file: str = "config.json") -> Resolved:
         tried.append(f"Python package {part.package} (not installed: run  {part.pip})")
         raise BeholderError(_not_found(name, tried))
 
-    tried.append(f"installed packages (embedded parts are {', '.join(EMBEDDED)})")
+    tried.append(f"installed packages (embedded parts are {', '.join(EMBEDDED)}; where a VLM is asked for, also beholder-mini)")
     if offline():
         tried.append("not the hub, as BEHOLDER_OFFLINE or HF_HUB_OFFLINE is set")
         raise BeholderError(_not_found(name, tried))

@@ -42,7 +42,7 @@ def probe(
     attributes: Annotated[str, typer.Option("--attributes", metavar="A,B", help="Which attributes.", show_default="all")] = "",
     prompt: Annotated[
         str | None,
-        typer.Option("--prompt", metavar="NAME", help="What a VLM is asked: base, format, attributes, unrelated, or a text.", show_default="base"),
+        typer.Option("--prompt", metavar="NAME", help="What a VLM is asked: base, format, attributes, describe, unrelated, or a text.", show_default="base"),
     ] = None,
     max_pixels: Annotated[
         int | None, typer.Option("--max-pixels", metavar="N", min=1, help="Larger images are made smaller for a VLM.", show_default="1048576")
@@ -120,7 +120,7 @@ def probe(
             layer = projection_layer or found.best_layer().name
             made = _write_projection(found, encoder, layer, folder=projection, prompt=prompt or plain_name(model)[1].get("prompt"), store=store)
             note(f"wrote {projection}: {layer} to {', '.join(made.attributes)}")
-            note(f"use it:  beholder rank PATH... {usage(projection, model=model, layer=layer, prompt=prompt, max_pixels=max_pixels)}")
+            note(f"use it:  beholder rank PATH... --rater NAME {usage(projection, model=model, layer=layer, prompt=prompt, max_pixels=max_pixels)}")
     config = {"dataset": table.name, "model": model, "asked_layers": layers, "prompt": getattr(encoder, "prompt", None), "max_pixels": max_pixels}
     config |= {"attributes": list(found.attributes), "min_ratings": min_ratings}
     if out is not None:
