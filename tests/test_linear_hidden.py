@@ -261,3 +261,12 @@ def test_many_images_are_predicted_in_parts(scorer, simulation, monkeypatch):
     monkeypatch.setattr(per_rater, "CHUNK", 7)
     monkeypatch.setattr(ridge, "ROWS", 3)
     assert np.abs(scorer.predict(images, rater).score - whole).max() < 1e-12
+
+
+def test_answers_without_ratings_are_said_to_say_nothing(scorer, simulation):
+    images = images_of(simulation)[:3]
+    scorer.predict(images, person(simulation, 0, 5))
+    assert scorer.notes() == []
+    scorer.predict(images, Rater())
+    (note,) = scorer.notes()
+    assert "so every image got the middle of the scale" in note

@@ -288,7 +288,7 @@ def test_the_same_ratings_train_once(qwen, photos, own_folders):
     again = tokens(qwen, epochs=1, keep=True)  # as after an interruption
     kept = again.predict(paths[24:28], somebody)
     assert np.array_equal(kept.score, found.score) and np.array_equal(kept.low, found.low) and again.n_trained == 0
-    assert "raters learned: 1, in 2 steps" in first.notes()[0] and "was there already" in again.notes()[0]
+    assert "raters learned: 1, in 2 steps" in first.notes()[0] and "adapters found ready: 1" in again.notes()[0]
     files = list((own_folders / "cache" / "adapters").iterdir())
     assert len(files) == 1
     files[0].write_bytes(files[0].read_bytes()[:100])

@@ -163,8 +163,8 @@ def people(tmp_path_factory):
 def use(stderr):
     """The options of the command that the probe tells."""
     (line,) = [line for line in stderr.splitlines() if "use it:" in line]
-    _, _, rest = line.partition("beholder rank ")
-    return shlex.split(rest)[1:]
+    _, _, rest = line.partition("beholder rank PATH... --rater NAME ")
+    return shlex.split(rest)
 
 
 @pytest.mark.parametrize("kind", ["vlm", "embedded", "tower", "efficientnet"])

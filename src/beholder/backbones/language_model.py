@@ -5,6 +5,8 @@ A GGUF file (the embedded SmolLM2) is unpacked once into bfloat16 safetensors in
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import shutil
 import threading
@@ -279,7 +281,7 @@ def unpacked(file: Path) -> Path:
         partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
         try:
             partial.mkdir(parents=True, exist_ok=True)
-            with quiet_transformers():
+            with quiet_transformers(), contextlib.redirect_stderr(io.StringIO()):  # its bar of tensors cannot be switched off
                 model = transformers.AutoModelForCausalLM.from_pretrained(
                     file.parent, gguf_file=file.name, dtype=torch.float32, quantization_config=transformers.GgufConfig(dequantize=True)
                 )

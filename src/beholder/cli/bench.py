@@ -150,7 +150,7 @@ def bench(
         print_json(report.summary())
     else:
         _show(report, shown, chosen.measures)
-        if tables and (report.dataset.name in PAPER_DATASETS or report.averages_repeats or chosen.measures):
+        if tables and (report.dataset.name in PAPER_DATASETS or report.averages_repeats):
             print(f"\n{tables}", end="")
 
 
@@ -214,6 +214,7 @@ def _makers(
         images: with (True) and without (False) those of training; what nobody learns from is not looked at.
     """
     from beholder import scorers
+    from beholder.datasets.table import some
     from beholder.engine.local import index
     from beholder.errors import BeholderError, UnreadableImage
     from beholder.features import FeatureStore
@@ -230,7 +231,9 @@ def _makers(
         with progress_bar("looking at photographs") as progress:
             found = index(images[learned], encoder=network, store=store, progress=progress, collect=False)
         if found.skipped:
-            raise UnreadableImage(found.skipped[0].path, f"{found.skipped[0].reason}, or take it out of the dataset")
+            first, *others = found.skipped
+            more = f" (and {len(others)} more: {some([one.path for one in others])})" if others else ""
+            raise UnreadableImage(first.path, f"{first.reason}, or take it out of the dataset{more}")
     return {
         name: partial(scorers.make, asked, features=seen.by_name[asked], weights=weights, trained=trained) for name, asked in full.items()
     }

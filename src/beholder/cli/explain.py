@@ -77,12 +77,12 @@ def _rounded(care: dict[str, object]) -> dict[str, object]:
 def _show_cares(cares: list[dict]) -> None:
     """What the rater cares about, as points per standard deviation of an attribute; against others, if any are known."""
     compared = cares[0]["percentile"] is not None
-    rows = [[f"{one['weight']:+.2f}", one["attribute"]] for one in cares]
+    rows = [[f"{one['weight']:+.3f}", one["attribute"]] for one in cares]
     columns = ["weight", "attribute"]
     if compared:
         columns = ["weight", "others", "spread", "pct", "attribute"]
         rows = [
-            [weight, f"{one['others_mean']:+.2f}", f"{one['others_spread']:.2f}", f"{one['percentile']:.0f}", attribute]
+            [weight, f"{one['others_mean']:+.3f}", f"{one['others_spread']:.3f}", f"{one['percentile']:.0f}", attribute]
             for (weight, attribute), one in zip(rows, cares, strict=True)
         ]
     title = "what this rater cares about" + (", against others" if compared else "") + " (points per standard deviation; - = likes less of it)"

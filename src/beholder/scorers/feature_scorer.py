@@ -46,7 +46,7 @@ class FeatureScorer(Scorer):
         if key != self.features.key:
             raise BeholderError(
                 f"the {self.name} weights in {folder} were trained on features {key}, these are {self.features.key}: "
-                f"use the same --encoder, or train with  beholder train {self.name} --data DIR --out DIR"
+                f"use the same --encoder, or train with  beholder train {self.name} --data DIR --out DIR --encoder THIS-ONE"
             )
 
 

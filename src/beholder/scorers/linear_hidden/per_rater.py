@@ -59,6 +59,13 @@ class RegressionPerRater(FeatureScorer):
     """
 
     others: Others | None = None
+    _n_unrated = 0  # raters asked for without a rating
+
+    def notes(self) -> list[str]:
+        """Whether the answers say nothing about somebody: such a regression needs ratings."""
+        if not self._n_unrated or self.others is not None:
+            return []
+        return [f"{self.name} knows nothing of a rater without ratings, so every image got the middle of the scale: give some ratings"]
 
     def predict(self, images: Sequence[str | os.PathLike], rater: Rater) -> Predictions:
         return self.predict_many([(images, rater)])[0]
@@ -69,6 +76,7 @@ class RegressionPerRater(FeatureScorer):
         for (_, rater), images, at, model in zip(requests, asked.images, asked.at, asked.models, strict=True):
             scale, level = rater.scale, None if asked.level is None else asked.level[at]
             if model is None:
+                self._n_unrated += 1
                 score, half = self._unrated(len(at), level, scale)
             else:
                 some = [model.predict(asked.x[at[start : start + CHUNK]])[:, 0] for start in range(0, len(at), CHUNK)]

@@ -134,9 +134,9 @@ class LinearHiddenReduceScorer(RegressionPerRater):
 
     def notes(self) -> list[str]:
         if self.projection is None:
-            return []
+            return super().notes()
         told = SOURCES[self.source].format(projection=self.options.projection or "of the weights", dataset=self.trained.get("dataset", ""))
-        return [f"{self.name}: {told} ({', '.join(self.projection.attributes)})"]
+        return [*super().notes(), f"{self.name}: {told} ({', '.join(self.projection.attributes)})"]
 
     def explain(self, image: str | os.PathLike, rater: Rater) -> Explanation:
         """Take the prediction for one image apart by attribute, and set a rater with 20 ratings or more against others."""

@@ -79,11 +79,12 @@ class LinearHiddenScorer(RegressionPerRater):
 
     def notes(self) -> list[str]:
         if not self._alone:
-            return []
+            return super().notes()
         all_of_some = f"; {len(self._unlabelled)} raters had no other, so they got the mean of all ratings" if self._unlabelled else ""
         return [
+            *super().notes(),
             f"{self.name}: {len(self._alone)} rated images were left out, because no training rater scored them (labels=giaa){all_of_some}; where the "
-            "protocol keeps rated images out of training, as support-100 does, add --protocol-options image_disjoint=no"
+            "protocol keeps rated images out of training, as support-100 does, add --protocol-options image_disjoint=no",
         ]
 
     def save_pretrained(self, folder: str | os.PathLike) -> Path:

@@ -111,7 +111,7 @@ class LoRAScorer(Scorer):
             size = f"{self.n_weights:,} weights ({self.n_weights * 2 / 1e6:.1f} MB) each"
             lines.append(f"{self.name}: raters learned: {self.n_trained}, in {self.n_steps} steps, on {self.model.name}; {size}{kept}")
         if self.n_known:
-            lines.append(f"{self.name}: {self.n_known} times the adapter of a rater was there already")
+            lines.append(f"{self.name}: adapters found ready: {self.n_known}")
         if self.unparsed:
             lines.append(f"{self.name}: {self.unparsed} images without a number in the answer")
         return lines
