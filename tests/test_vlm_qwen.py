@@ -338,3 +338,11 @@ def test_images_are_prepared_while_another_thread_holds_the_model(folder):
     with vlm.lock, ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(lambda: (vlm.prepare(pictures(1)[0]), vlm.tokenizer))
         assert waiting.result(timeout=60)[0].n_tokens > 0
+
+
+def test_an_old_transformers_is_refused(folder, monkeypatch):
+    import transformers
+
+    monkeypatch.setattr(transformers, "__version__", "4.57.1")
+    vlm = open_vlm(folder, dtype="float32", device="cpu", max_pixels=6000)
+    refused(lambda: vlm.tokenizer, "need transformers 5 or newer, 4.57.1 is installed", "pip install -U transformers")

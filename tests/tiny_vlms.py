@@ -27,6 +27,7 @@ IDEFICS_TEMPLATE = (
 )
 CELLS = [f"<row_{row}_col_{column}>" for row in range(1, 7) for column in range(1, 7)]
 
+VISION = {"hidden_size": 24, "intermediate_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2, "image_size": 32}
 
 def tokenizer(template, *, special=(), **named):
     """One token a sign; `special` marks are one token each, those in `named` known under these names."""
@@ -77,15 +78,7 @@ def save_llava(folder, *, seed=0, layer=-2, strategy="default", vision="clip"):
 
     torch.manual_seed(seed)
     tokens = tokenizer(LLAVA_TEMPLATE, image_token="<image>")
-    sizes = {
-        "hidden_size": 24,
-        "intermediate_size": 32,
-        "num_hidden_layers": 3,
-        "num_attention_heads": 2,
-        "image_size": 32,
-        "patch_size": 8,
-    }
-    tower = CLIPVisionConfig(**sizes, initializer_range=0.15) if vision == "clip" else SiglipVisionConfig(**sizes)
+    tower = CLIPVisionConfig(**VISION, patch_size=8, initializer_range=0.15) if vision == "clip" else SiglipVisionConfig(**VISION, patch_size=8)
     config = LlavaConfig(
         vision_config=tower,
         text_config=_llama(tokens),
@@ -122,17 +115,9 @@ def save_gemma3(folder, *, seed=0, window=24):
         bos_token_id=1,
         eos_token_id=[2, tokens.convert_tokens_to_ids("<end_of_turn>")],
     )
-    sizes = {
-        "hidden_size": 24,
-        "intermediate_size": 32,
-        "num_hidden_layers": 3,
-        "num_attention_heads": 2,
-        "image_size": 32,
-        "patch_size": 4,
-    }
     config = Gemma3Config(
         text_config=text,
-        vision_config=SiglipVisionConfig(**sizes, vision_use_head=False),
+        vision_config=SiglipVisionConfig(**VISION, patch_size=4, vision_use_head=False),
         mm_tokens_per_image=4,
         boi_token_index=tokens.convert_tokens_to_ids("<start_of_image>"),
         eoi_token_index=tokens.convert_tokens_to_ids("<end_of_image>"),
@@ -151,16 +136,8 @@ def _idefics(folder, kind, *, seed, longest, splitting):
     torch.manual_seed(seed)
     special = ["<fake_token_around_image>", "<image>", "<end_of_utterance>", "<|im_start|>", "<global-img>", *CELLS]
     tokens = tokenizer(IDEFICS_TEMPLATE, special=special)
-    sizes = {
-        "hidden_size": 24,
-        "intermediate_size": 32,
-        "num_hidden_layers": 3,
-        "num_attention_heads": 2,
-        "image_size": 32,
-        "patch_size": 8,
-    }
     config = getattr(transformers, f"{kind}Config")(
-        vision_config=getattr(transformers, f"{kind}VisionConfig")(**sizes, initializer_range=0.15).to_dict(),
+        vision_config=getattr(transformers, f"{kind}VisionConfig")(**VISION, patch_size=8, initializer_range=0.15).to_dict(),
         text_config=_llama(tokens),
         image_token_id=tokens.convert_tokens_to_ids("<image>"),
         scale_factor=2,

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 # What the text becomes depends on these, as far as they are there; on the last one where an answer ends
+OLDEST = 5  # transformers
 TEXT_FILES = (
     *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
     *("vocab.json", "merges.txt", "tokenizer.model", "generation_config.json"),
@@ -109,6 +110,10 @@ class FolderModel(VisionLanguageModel):
             import transformers
         except ImportError as error:
             raise MissingExtra("transformers", extra="local", purpose=f"the vision-language model {self.name}") from error
+        if int(transformers.__version__.partition(".")[0]) < OLDEST:  # other names of processors, other arguments of positions
+            raise BeholderError(
+                f"vision-language models need transformers {OLDEST} or newer, {transformers.__version__} is installed: pip install -U transformers"
+            )
         return transformers
 
     @cached_property
