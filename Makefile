@@ -53,5 +53,5 @@ clean:
 	@touch $@
 
 .venv/.test: .venv/.base
-	$(PIP) -e '.[local,api,photo,sheets,eval,demo,dev]'
+	$(PIP) -e '.[local,api,photo,sheets,eval,t2i,demo,dev]'
 	@touch $@

@@ -5,19 +5,20 @@ from __future__ import annotations
 import inspect
 import os
 import warnings
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from beholder.engine.local import Progress
 from beholder.errors import BeholderError
 from beholder.folders import Found, Skipped, find_photos, nothing_found
-from beholder.located import SkippedInput, locate
+from beholder.located import SkippedInput, find_files, locate
 from beholder.prediction import Prediction, best_first
 from beholder.rater import Rater
 
 if TYPE_CHECKING:
+    from beholder.about import About
     from beholder.datasets.base import Dataset
     from beholder.engine.source import Features, JointFeatures
     from beholder.scorers.base import Scorer
@@ -37,6 +38,7 @@ class _Ready:
         places: path -> its place among everything that was found.
         duplicates: photo -> other photos of the same content.
         skipped: what was found but cannot be used.
+        about: photo, or file that was rated, -> what is known of it beside its pixels.
     """
 
     photos: list[str]
@@ -44,6 +46,7 @@ class _Ready:
     duplicates: dict[str, tuple[str, ...]]
     skipped: list[Skipped]
     rater: Rater
+    about: dict[str, About] = field(default_factory=dict)
 
 
 class Eye:
@@ -81,6 +84,7 @@ class Eye:
         rater: Rater | None = None,
         top: int | None = None,
         look_in: Sequence[str | os.PathLike] = (),
+        about: Mapping[str, About] | None = None,
         progress: Progress | None = None,
     ) -> list[Prediction]:
         """Photographs for one rater, best first; those that cannot be used come last, each with its reason.
@@ -90,12 +94,14 @@ class Eye:
             rater: whose eye it is; nothing is known of the rater if not given.
             top: only so many of the best (percentiles still count all).
             look_in: more folders in which the rater's images may lie.
+            about: image, named as ratings may name it, -> its prompt and metadata (`beholder.about.read_about`); scorers that read nothing
+                but pixels ignore it.
             progress: called with (photographs encoded, of how many).
 
         Raises:
             BeholderError: nothing that can be read, or a path that does not exist.
         """
-        scored = best_first(self.score(paths, rater=rater, look_in=look_in, progress=progress))
+        scored = best_first(self.score(paths, rater=rater, look_in=look_in, about=about, progress=progress))
         if top is None:
             return scored
         if top < 1:
@@ -109,10 +115,13 @@ class Eye:
         *,
         rater: Rater | None = None,
         look_in: Sequence[str | os.PathLike] = (),
+        about: Mapping[str, About] | None = None,
         progress: Progress | None = None,
     ) -> list[Prediction]:
         """As `rank`, in the order in which the photographs were given or found."""
-        ready = self._prepare(paths, rater=rater, look_in=look_in, progress=progress)
+        ready = self._prepare(paths, rater=rater, look_in=look_in, about=about, progress=progress)
+        if ready.about:
+            self.scorer.tell(ready.about)
         predictions = [
             replace(p, duplicates=ready.duplicates[p.image]) if p.image in ready.duplicates else p
             for p in self.scorer.predict(ready.photos, ready.rater)
@@ -170,6 +179,7 @@ class Eye:
         self,
         dataset: Dataset,
         *,
+        others: Sequence[Dataset] = (),
         progress: Progress | None = None,
         steps: Callable[[int, int, str], None] | None = None,
         checkpoints: str | os.PathLike | None = None,
@@ -177,18 +187,22 @@ class Eye:
         """Train the scorer on the ratings of other raters. Returns self.
 
         Args:
+            others: further datasets to learn from together with this one, each on its own scale; for scorers that can.
             progress: of looking at the photographs.
             steps: of the learning itself: steps done, in all, and what is done now.
             checkpoints: folder for what an interrupted training goes on from, for scorers that train long enough to need one.
 
         Raises:
-            BeholderError: an image cannot be read, or there is too little to learn from.
+            BeholderError: an image cannot be read, there is too little to learn from, or there are others and the scorer learns from one only.
         """
-        images = [str(dataset.images[image]) for image in dataset.used_images]
+        options: dict[str, Any] = {"progress": steps} if steps else {}
+        if others:
+            check_takes_others(self.scorer)
+            options["others"] = tuple(others)
+        images = list(dict.fromkeys(str(one.images[image]) for one in (dataset, *others) for image in one.used_images))
         for start in range(0, len(images), FIT_CHUNK):  # the matrix of all may be larger than the memory
             some = partial(_shifted, progress, start, len(images)) if progress else None
             self.features(images[start : start + FIT_CHUNK], progress=some)
-        options: dict[str, Any] = {"progress": steps} if steps else {}
         if checkpoints is not None and "checkpoints" in inspect.signature(self.scorer.fit).parameters:
             options["checkpoints"] = checkpoints
         self.scorer = self.scorer.fit(dataset, **options)
@@ -209,6 +223,7 @@ class Eye:
         *,
         rater: Rater | None,
         look_in: Sequence[str | os.PathLike],
+        about: Mapping[str, About] | None = None,
         progress: Progress | None = None,
     ) -> _Ready:
         """Find, encode and remember the photographs, and those that the rater rated."""
@@ -217,7 +232,8 @@ class Eye:
         if not found.photos:
             raise BeholderError(nothing_found(paths, found=found))
         folders = [path if os.path.isdir(path) else os.path.dirname(path) or "." for path in paths]
-        located = locate(rater or Rater(), photos=found.photos, folders=[*dict.fromkeys(folders), *look_in])
+        folders = [*dict.fromkeys(folders), *look_in]
+        located = locate(rater or Rater(), photos=found.photos, folders=folders)
         wanted = list(dict.fromkeys([*found.photos, *located.files]))
         collect = 4 * self.features.dim * len(wanted) <= LARGE
         indexed = self.features.index(wanted, progress=progress, collect=collect)
@@ -244,7 +260,37 @@ class Eye:
             duplicates={photo: same for photo, same in equal.items() if same},
             skipped=skipped,
             rater=located.rater,
+            about=_placed(about, first_of=first_of, files=find_files(about, photos=found.photos, folders=folders)) if about else {},
         )
+
+
+def check_takes_others(*scorers: Scorer | type[Scorer]) -> None:
+    """Refuse further training data if none of these scorers can learn from several datasets together."""
+    if not any("others" in inspect.signature(scorer.fit).parameters for scorer in scorers):
+        names = ", ".join(scorer.name for scorer in scorers)
+        raise BeholderError(
+            f"{names} cannot learn from several datasets together: leave the others out (--with), or take pamela, which can"
+        )
+
+
+def _placed(about: Mapping[str, About], *, first_of: Mapping[str, str], files: Mapping[str, str]) -> dict[str, About]:
+    """What is known of images, under the paths that the scorer will see. Of files of the same content the one it is given counts first.
+
+    Args:
+        about: image as named -> what is known.
+        first_of: path -> the path of that content that the scorer is given.
+        files: image as named -> the file it means.
+    """
+    real = {os.path.realpath(path): path for path in first_of}
+    paths = {name: path for name, file in files.items() if (path := file if file in first_of else real.get(os.path.realpath(file)))}
+    told: dict[str, About] = {}
+    for name in sorted(paths, key=lambda name: first_of[paths[name]] != paths[name]):
+        told.setdefault(first_of[paths[name]], about[name])
+    if not told:
+        names = ", ".join(list(about)[:3])
+        complaint = f"none of the {len(about)} images with a prompt or metadata ({names}) is among the photographs: correct the paths there"
+        warnings.warn(complaint, SkippedInput, stacklevel=5)
+    return told
 
 
 def _shifted(progress: Progress, start: int, total: int, done: int, _: int) -> None:

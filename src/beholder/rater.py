@@ -18,12 +18,15 @@ class Rater:
         profile: demographics, experience, Big Five.
         ratings: what this person rated; may be empty (zero-shot).
         choices: pairs this person chose between; may be empty.
+        known_as: "DATASET/RATER", under which training data may know this person; "" if nowhere. A scorer that learned something of
+            exactly this rater may use it.
     """
 
     name: str = ""
     profile: Profile = field(default_factory=Profile)
     ratings: Ratings = field(default_factory=Ratings)
     choices: Choices = field(default_factory=Choices)
+    known_as: str = ""
 
     @property
     def scale(self) -> Scale:

@@ -17,12 +17,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from beholder.backbones.reply_cache import Reply, ReplyCache
+from beholder.backbones.sampling import Sampling
 from beholder.errors import BeholderError
 from beholder.photos import content_hash
 
 IMAGE_SIZE = 768  # pixels along the longer side, unless said otherwise
 MAX_TOKENS = 256
-__all__ = ["ChatModel", "ChatRequest", "Reply", "Usage", "is_refusal", "open_chat_model"]
+__all__ = ["ChatModel", "ChatRequest", "NoAnswer", "Reply", "Sampling", "Usage", "is_refusal", "open_chat_model"]
 Progress = Callable[[int, int], None]  # requests answered, of how many
 
 # "I'm sorry, but I can't help with that": words of inability near the beginning, and no score after all
@@ -44,11 +45,26 @@ class ChatRequest:
         text: of the user.
         system: of the system message; "" for none.
         image: shown before the text; upright, its longer side at most `image_size` pixels, without EXIF data.
+        sampling: how the answer is drawn; None = the most probable words (temperature 0).
     """
 
     text: str
     system: str = ""
     image: Path | None = None
+    sampling: Sampling | None = None
+
+
+class NoAnswer(BeholderError):
+    """A question that got no answer, for reasons that may concern this question or this hour only.
+
+    Args:
+        kind: "unreachable" (nobody there, the connection lost, no answer in time, or a queue that stays full), "failed" (the server said that
+            something broke in it, each time), "broken" (it answered something that is no chat completion) or "too long" (for the context).
+    """
+
+    def __init__(self, message: str, *, kind: str) -> None:
+        super().__init__(message)
+        self.kind = kind
 
 
 @dataclass(frozen=True)
@@ -80,7 +96,7 @@ class Usage:
 
 
 class ChatModel(ABC):
-    """Answers questions, greedily (temperature 0). May be used from several threads.
+    """Answers questions, with the most probable words (temperature 0) or sampled, as each request says. May be used from several threads.
 
     Args:
         name: as given to `open_chat_model`.
@@ -91,11 +107,13 @@ class ChatModel(ABC):
         name: as given.
         version: changes whenever the same request may get another reply; as far as can be known from here.
         sees: whether it takes images.
+        unsent: fields of the sampling ("temperature", "top_p", "seed") that the server was found not to take; it answers without them.
     """
 
     name: str
     version: str
     sees: bool = True
+    unsent: frozenset[str] = frozenset()
 
     def __init__(self, *, cache: ReplyCache | None, prices: tuple[float, float] | None) -> None:
         self._cache, self._prices = cache, prices
@@ -118,6 +136,7 @@ class ChatModel(ABC):
 
         Raises:
             UnreadableImage: an image cannot be read.
+            NoAnswer: see there.
             BeholderError: the endpoint cannot be used, or the model takes no images.
         """
         if not self.sees and any(request.image is not None for request in requests):
@@ -175,8 +194,10 @@ class ChatModel(ABC):
             self._usage = replace(self._usage, retries=self._usage.retries + 1)
 
     def _key(self, request: ChatRequest, image: str | None, *, max_tokens: int) -> str:
-        """Everything that decides the reply: model and its version, prompt, content of the image (not its path), length."""
+        """Everything that decides the reply: model and its version, prompt, content of the image (not its path), length, sampling."""
         parts = [self.name, self.version, request.system, request.text, image, max_tokens]
+        if request.sampling is not None:  # without it as ever, so that replies kept earlier are found
+            parts += [request.sampling.temperature, request.sampling.top_p, request.sampling.seed]
         return hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
 
 

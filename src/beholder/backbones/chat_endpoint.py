@@ -3,23 +3,34 @@
 from __future__ import annotations
 
 import base64
-import email.utils
 import io
-import ipaddress
-import os
 import queue
 import random
+import re
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from PIL import Image
 
-from beholder.backbones.chat import ChatModel, ChatRequest
+from beholder.backbones.chat import ChatModel, ChatRequest, NoAnswer
+from beholder.backbones.http_calls import (
+    AGAIN,
+    LARGEST_BACKOFF,
+    LONGEST_WAIT,
+    authorization,
+    is_filter,
+    is_here,
+    key_advice,
+    message_of,
+    no_money,
+    retry_after,
+    short,
+    split_name,
+)
 from beholder.backbones.reply_cache import Reply, ReplyCache
 from beholder.errors import BeholderError, MissingExtra
 from beholder.photos import content_hash, read_photo
@@ -28,13 +39,9 @@ if TYPE_CHECKING:
     import httpx
 
 JPEG_QUALITY = 90
-DEFAULT_KEY = "OPENAI_API_KEY"
-AGAIN = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 520, 522, 524, 529})  # may be right the next time
-LONGEST_WAIT = 300.0  # seconds: who says "come back later than that" means "not today"
-LARGEST_BACKOFF = 60.0
+BROKE = frozenset({409, 500})  # something in the server, perhaps because of this request; the other statuses of AGAIN: come back later
 LATE = 2  # repetitions after a timeout
 IMAGES_KEPT = 64  # encoded, in memory: the same photograph is mostly asked about for many raters at once
-SHOWN = 200  # characters of a server's message
 
 
 class Endpoint(ChatModel):
@@ -64,7 +71,7 @@ class Endpoint(ChatModel):
         backoff: float,
     ) -> None:
         super().__init__(cache=cache, prices=prices)
-        self._url, self.model = _parse(name)
+        self._url, self.model = split_name(name, ending="/chat/completions")
         self.name = f"{self._url}#{self.model}"
         self.version = f"{image_size}px"
         self._key_variable = api_key_env
@@ -75,26 +82,19 @@ class Endpoint(ChatModel):
         except ImportError as error:
             raise MissingExtra("httpx", extra="api", purpose=f"asking {self._url}") from error
         self._httpx = httpx
-        self._headers = self._authorization()
+        self._headers = authorization(self._url, variable=api_key_env)
         self._lock = threading.Lock()
         self._reached = False
         self._not_before = 0.0  # time.monotonic(): until then the server wants to be left alone
-        self._length_field, self._temperature = "max_tokens", True  # newer vendor models want other fields; learned from their answers
+        self._length_field = "max_tokens"  # newer vendor models want another one; learned from their answers, as `unsent` is
         self._images: OrderedDict[str, str] = OrderedDict()
-
-    def _authorization(self) -> dict[str, str]:
-        key = os.environ.get(self._key_variable, "").strip()
-        if not (key.isascii() and key.isprintable()):
-            raise BeholderError(f"the environment variable {self._key_variable} holds no key (odd signs): copy the key again")
-        safe = self._url.startswith("https:") or _is_here(self._url) or self._key_variable != DEFAULT_KEY
-        return {"Authorization": f"Bearer {key}"} if key and safe else {}
 
     def _answers(self, requests: Sequence[tuple[str, ChatRequest]], *, max_tokens: int) -> Iterator[tuple[str, Reply]]:
         client = self._httpx.Client(
             headers=self._headers,
             timeout=self._httpx.Timeout(self._timeout, connect=min(self._timeout, 20.0), pool=None),
             limits=self._httpx.Limits(max_connections=self._concurrency, max_keepalive_connections=self._concurrency),
-            trust_env=not _is_here(self._url),
+            trust_env=not is_here(self._url),
         )
         # Daemon threads instead of an executor: after Ctrl-C nobody wants to wait for replies that are still being written.
         waiting: queue.SimpleQueue = queue.SimpleQueue()
@@ -130,17 +130,17 @@ class Endpoint(ChatModel):
         attempt = 0
         while True:
             self._wait(stopped)
-            wait, why = None, ""
+            wait, why, kind = None, "", "unreachable"
             try:
-                fields = (self._length_field, self._temperature)
-                response = client.post(f"{self._url}/chat/completions", json=self._payload(request, max_tokens=max_tokens))
+                payload = self._payload(request, max_tokens=max_tokens)
+                response = client.post(f"{self._url}/chat/completions", json=payload)
             except self._httpx.ReadTimeout:
                 why = f"gave no answer within {self._timeout:g} s (give it more time with  timeout=SECONDS)"
                 if attempt >= LATE:  # each of them may have been computed, and paid, all the same
-                    raise BeholderError(f"{self.name} {why}, {attempt + 1} times: {_GOES_ON}") from None
+                    raise NoAnswer(f"{self.name} {why}, {attempt + 1} times: {_GOES_ON}", kind="unreachable") from None
             except self._httpx.TransportError as error:
                 if not self._reached:  # a server that is not there will not come by itself
-                    raise BeholderError(self._unreachable(str(error) or type(error).__name__)) from None
+                    raise NoAnswer(self._unreachable(str(error) or type(error).__name__), kind="unreachable") from None
                 why = f"broke the connection ({error or type(error).__name__})"
             except (self._httpx.HTTPError, self._httpx.InvalidURL) as error:
                 raise BeholderError(self._unreachable(str(error) or type(error).__name__)) from None
@@ -148,20 +148,23 @@ class Endpoint(ChatModel):
                 self._reached = True
                 if response.status_code == 200:
                     return self._done(key, **self._read(response))
-                message = _message(response)
-                if response.status_code == 400 and self._adapt(message, fields):
+                message = message_of(response)
+                if response.status_code in (400, 422) and self._adapt(message, payload):
                     continue
-                if response.status_code == 400 and _is_filter(message, response):
+                if response.status_code == 400 and is_filter(message, response):
                     return self._done(key, "", refused=True)
-                if response.status_code not in AGAIN or _no_money(message):
+                if response.status_code == 400 and _is_too_long(message):
+                    raise NoAnswer(self._refused(response.status_code, message, request), kind="too long")
+                if response.status_code not in AGAIN or no_money(message):
                     raise BeholderError(self._refused(response.status_code, message, request))
+                kind = "failed" if response.status_code in BROKE else "unreachable"
                 why = f"answered {response.status_code} ({message})"
-                wait = _retry_after(response.headers.get("retry-after"))
+                wait = retry_after(response.headers.get("retry-after"))
                 if wait is not None and wait > LONGEST_WAIT:
-                    raise BeholderError(f"{self.name} {why} and wants to be asked again in {wait:.0f} s: {_GOES_ON}")
+                    raise NoAnswer(f"{self.name} {why} and wants to be asked again in {wait:.0f} s: {_GOES_ON}", kind="unreachable")
             attempt += 1
             if attempt > self._retries:
-                raise BeholderError(f"{self.name} {why}, {attempt} times: {_GOES_ON}")
+                raise NoAnswer(f"{self.name} {why}, {attempt} times: {_GOES_ON}", kind=kind)
             self._retried()
             if wait is not None:
                 with self._lock:  # the others had better wait, too
@@ -182,8 +185,10 @@ class Endpoint(ChatModel):
         messages = [{"role": "user", "content": content}]
         if request.system:
             messages.insert(0, {"role": "system", "content": request.system})
-        payload = {"model": self.model, "messages": messages, self._length_field: max_tokens, "stream": False}
-        return payload | ({"temperature": 0} if self._temperature else {})
+        sampling = request.sampling
+        drawn = {"temperature": sampling.temperature, "top_p": sampling.top_p, "seed": sampling.seed} if sampling else {"temperature": 0}
+        drawn = {field: value for field, value in drawn.items() if field not in self.unsent}
+        return {"model": self.model, "messages": messages, self._length_field: max_tokens, "stream": False} | drawn
 
     def _data_url(self, image: Path) -> str:
         """The photograph as a small JPEG. Without EXIF data: nobody's place and camera are sent along."""
@@ -223,33 +228,32 @@ class Endpoint(ChatModel):
             }
         except (ValueError, KeyError, IndexError, TypeError, AttributeError):
             start = " ".join(response.text.split())[:80]
-            raise BeholderError(
+            raise NoAnswer(
                 f"{self._url} answered something that is no chat completion ({start!r}): give the URL of an OpenAI-compatible server, "
-                f"which mostly ends in /v1"
+                f"which mostly ends in /v1",
+                kind="broken",
             ) from None
 
-    def _adapt(self, message: str, sent: tuple[str, bool]) -> bool:
-        """Newer models refuse max_tokens, or a temperature. Returns whether another attempt in another form makes sense."""
-        field, temperature = sent
-        if field == "max_tokens" and "max_completion_tokens" in message:
+    def _adapt(self, message: str, sent: Mapping[str, Any]) -> bool:
+        """Newer models refuse max_tokens, or a temperature; some servers know no seed. Returns whether another attempt in another form makes sense."""
+        if "max_tokens" in sent and "max_completion_tokens" in message:
             self._length_field = "max_completion_tokens"
             return True
-        if temperature and "temperature" in message and "support" in message.lower():
-            self._temperature = False
-            return True
+        if _NOT_TAKEN.search(message):
+            for field in ("seed", "top_p", "temperature"):  # of two that exclude each other the temperature stays
+                if field in sent and re.search(rf"\b{field}\b", message):
+                    self.unsent |= {field}
+                    return True
         return False
 
     def _refused(self, status: int, message: str, request: ChatRequest) -> str:
         what = f"{self._url} answered {status} ({message})"
         if status in (401, 403):
-            state = "is set, but not accepted" if "Authorization" in self._headers else "is not set"
-            if state == "is not set" and os.environ.get(self._key_variable):
-                state = "is not sent over plain http to another machine"
-            return f"{what}: the key in the environment variable {self._key_variable} {state}; set it, or name another variable with api_key_env"
+            return f"{what}: {key_advice(self._key_variable, sent='Authorization' in self._headers)}"
         if status == 404:
             advice = f"list its models with  curl {self._url}/models"
             return f"{what}: it has no model {self.model!r}, or the URL is not the one that ends in /v1; {advice}"
-        if status == 402 or _no_money(message):
+        if status == 402 or no_money(message):
             return f"{what}: the account has nothing left to spend; {_GOES_ON}"
         if 300 <= status < 400:
             return f"{what}, which points elsewhere: give the final URL, as photographs are not sent to another place than the one named"
@@ -257,9 +261,11 @@ class Endpoint(ChatModel):
         return f"{what} to a request{about}: mend what it complains of, or ask a model with a longer context that takes images"
 
     def _unreachable(self, reason: str) -> str:
-        return f"{self._url} cannot be reached ({_short(reason)}): start the server there, or mend the URL; check with  curl {self._url}/models"
+        return f"{self._url} cannot be reached ({short(reason)}): start the server there, or mend the URL; check with  curl {self._url}/models"
 
 
+# what servers say of a field that they do not take: vendors, FastAPI, llama.cpp, gateways
+_NOT_TAKEN = re.compile(r"support|permitted|forbidden|not allowed|unknown|unrecogni[sz]ed|unexpected|both be|deprecated", re.IGNORECASE)
 _GOES_ON = "finished replies are kept, so the same command goes on from there later"
 
 
@@ -267,69 +273,6 @@ class _Stopped(Exception):
     """Another request failed, or the user interrupted: nobody reads this."""
 
 
-def _parse(name: str) -> tuple[str, str]:
-    """ "URL#model" -> URL without a slash at its end, model."""
-    url, _, model = name.partition("#")
-    url = url.strip().rstrip("/").removesuffix("/chat/completions").rstrip("/")
-    form = "write  http(s)://host:port/v1#model"
-    try:
-        parts = urlsplit(url)
-        host, _ = parts.hostname, parts.port
-    except ValueError:
-        host = None
-    if not host:
-        raise BeholderError(f"{url!r} is not a URL: {form}")
-    if parts.username or parts.password:
-        raise BeholderError(f"the URL of {host} holds a name or password, which would be shown and kept: put the key into an environment variable")
-    if not model.strip():
-        raise BeholderError(f"{url} names no model: {form}; list its models with  curl {url}/models")
-    return url, model.strip()
-
-
-def _is_here(url: str) -> bool:
-    host = urlsplit(url).hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
-
-
-def _message(response) -> str:
-    """What the server says is wrong, in one line."""
-    try:
-        body = response.json()
-        error = body.get("error", body)
-        text = error.get("message") or error.get("detail") or str(error) if isinstance(error, dict) else str(error)
-    except (ValueError, AttributeError):
-        text = response.text
-    return _short(text) or response.reason_phrase or "no reason given"
-
-
-def _short(text: str) -> str:
-    text = " ".join(str(text).split())
-    return (text[: SHOWN - 3] + "..." if len(text) > SHOWN else text).rstrip(".")
-
-
-def _is_filter(message: str, response) -> bool:
-    """Some vendors answer 400 where their filter will not let a question or an image through."""
-    text = f"{message} {response.text[:2000]}".lower()
-    return any(sign in text for sign in ("content_filter", "content_policy", "content policy", "responsibleai"))
-
-
-def _no_money(message: str) -> bool:
-    """429 also means that an account is empty; waiting does not fill it."""
-    return any(sign in message.lower() for sign in ("insufficient_quota", "exceeded your current quota", "billing"))
-
-
-def _retry_after(value: str | None) -> float | None:
-    """Seconds, from the header's number or date."""
-    if not value:
-        return None
-    try:
-        return max(float(value), 0.0)
-    except ValueError:
-        pass
-    try:
-        return max(email.utils.parsedate_to_datetime(value).timestamp() - time.time(), 0.0)
-    except (TypeError, ValueError):
-        return None
+def _is_too_long(message: str) -> bool:
+    """A question, with the answer it may have, beyond what the model can read."""
+    return bool(re.search(r"context[ _](?:length|size|window)|maximum context|prompt is too long|too many tokens", message, re.IGNORECASE))

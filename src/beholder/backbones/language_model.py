@@ -16,6 +16,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from beholder.backbones.chat import NoAnswer
+from beholder.backbones.sampling import Sampling, SeededDraws
 from beholder.backbones.torch_encoder import choose_device
 from beholder.backbones.vision_tower import quiet_transformers
 from beholder.backbones.weights import fingerprint, resolve
@@ -81,30 +83,38 @@ class LanguageModel:
         *,
         max_new_tokens: int = 96,
         batch_size: int = 8,
+        sampling: Sequence[Sampling | None] | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> list[str]:
-        """Greedy answers to (system text or "", user text), in their order.
+        """Answers to (system text or "", user text), in their order.
+
+        Args:
+            sampling: of each answer; None = the most probable words. An answer is the same whatever others are in its batch.
 
         Raises:
-            BeholderError: a prompt is longer than the model's context.
+            NoAnswer: a prompt is longer than the model's context.
         """
         import torch
 
         ids = [self.encode(self.chat.before_user(self.harmless(system)) + self.harmless(user) + self.chat.after_user) for system, user in prompts]
         longest = max(map(len, ids), default=0)
         if longest + max_new_tokens > self.context:
-            raise BeholderError(f"a prompt has {longest} tokens, the language model {self.name} sees {self.context} at most: shorten it")
+            raise NoAnswer(
+                f"a prompt has {longest} tokens, the language model {self.name} sees {self.context} at most: shorten it", kind="too long"
+            )
         order = sorted(range(len(ids)), key=lambda place: len(ids[place]))
         answers = [""] * len(ids)
         for start in range(0, len(order), batch_size):
             places = order[start : start + batch_size]
             tokens, mask = self.left_padded([ids[place] for place in places])
+            drawn = [sampling[place] for place in places] if sampling is not None else []
             with torch.inference_mode():
                 made = self.model.generate(
                     input_ids=tokens,
                     attention_mask=mask,
                     max_new_tokens=max_new_tokens,
                     do_sample=False,
+                    logits_processor=[SeededDraws(drawn)] if any(drawn) else None,
                     temperature=None,
                     top_p=None,
                     eos_token_id=self.stop,

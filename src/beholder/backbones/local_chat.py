@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from beholder.backbones.chat import ChatModel, ChatRequest
+from beholder.backbones.chat import ChatModel, ChatRequest, NoAnswer
 from beholder.backbones.reply_cache import Reply, ReplyCache
+from beholder.backbones.sampling import SeededDraws
 from beholder.backbones.torch_encoder import choose_device
 from beholder.backbones.vision_tower import _read_json, quiet_transformers
 from beholder.backbones.weights import fingerprint, resolve
@@ -82,7 +83,9 @@ class TextChat(ChatModel):
         for start in range(0, len(requests), TEXT_BATCH):
             chunk = requests[start : start + TEXT_BATCH]
             with self._loading:
-                texts = model.answer([(request.system, request.text) for _, request in chunk], max_new_tokens=max_tokens, batch_size=TEXT_BATCH)
+                sampled = {"sampling": drawn} if any(drawn := [request.sampling for _, request in chunk]) else {}
+                asked = [(request.system, request.text) for _, request in chunk]
+                texts = model.answer(asked, max_new_tokens=max_tokens, batch_size=TEXT_BATCH, **sampled)
             for (key, request), text in zip(chunk, texts, strict=True):
                 n_in = len(model.encode(request.system)) + len(model.encode(request.text))
                 yield key, self._done(key, text, prompt_tokens=n_in, completion_tokens=len(model.encode(text)))
@@ -136,12 +139,14 @@ class VisionChat(ChatModel):
         n_in = tensors["input_ids"].shape[1]
         context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
         if context and n_in + max_tokens > context:
-            raise BeholderError(
+            raise NoAnswer(
                 f"the question to {self.name} takes {n_in} tokens and its answer up to {max_tokens}, more than the {context} it can read: "
-                f"shorten the profile, or make image_size smaller"
+                f"shorten the profile, or make image_size smaller",
+                kind="too long",
             )
+        drawn = {"logits_processor": [SeededDraws([request.sampling])]} if request.sampling else {}
         with torch.inference_mode(), quiet_transformers():
-            ids = model.generate(**tensors, max_new_tokens=max_tokens, do_sample=False, num_beams=1)[0, n_in:]
+            ids = model.generate(**tensors, max_new_tokens=max_tokens, do_sample=False, num_beams=1, **drawn)[0, n_in:]
         text = processor.batch_decode(ids[None], skip_special_tokens=True)[0]
         return text, n_in, len(ids)
 

@@ -10,6 +10,7 @@ import importlib.util
 import os
 import re
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -98,12 +99,13 @@ def offline() -> bool:
     return any(os.environ.get(name, "").strip().lower() in ("1", "true", "yes", "on") for name in ("BEHOLDER_OFFLINE", "HF_HUB_OFFLINE"))
 
 
-def resolve(name: str | os.PathLike, *, file: str = "config.json") -> Resolved:
+def resolve(name: str | os.PathLike, *, file: str = "config.json", fetch: Callable[[str], Path] | None = None) -> Resolved:
     """Find a model.
 
     Args:
         name: a local folder, the name of an embedded part (see `EMBEDDED`), or a hub repository ("owner/model").
         file: what the folder of the model must hold at least.
+        fetch: how the hub is asked for it, for models of which not all files are wanted; all `HUB_FILES` if not given.
 
     Raises:
         BeholderError: not found; the message lists every place that was tried.
@@ -136,7 +138,7 @@ def resolve(name: str | os.PathLike, *, file: str = "config.json") -> Resolved:
         tried.append("not the hub, as BEHOLDER_OFFLINE or HF_HUB_OFFLINE is set")
         raise BeholderError(_not_found(name, tried))
     try:
-        snapshot = _snapshot(name, local_files_only=False)
+        snapshot = fetch(name) if fetch is not None else _snapshot(name, local_files_only=False)
         if snapshot is not None and (snapshot / file).is_file():
             return Resolved(name, snapshot, "hub")
         tried.append(f"hub {name} (without {file})")

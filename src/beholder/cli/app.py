@@ -14,7 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from beholder import __version__
-from beholder.cli import bench, data, doctor, explain, personas, probe, profile, rank, raters, ratings, score, suggest, train
+from beholder.cli import bench, data, doctor, explain, personas, probe, profile, rank, raters, ratings, score, steer, study, suggest, train
 from beholder.cli.output import note
 from beholder.errors import BeholderError
 
@@ -84,6 +84,8 @@ app.command("suggest")(suggest.suggest)
 app.add_typer(raters.app, name="raters")
 app.add_typer(profile.app, name="profile")
 app.add_typer(personas.app, name="personas")
+app.command("steer")(steer.steer)
+app.add_typer(study.app, name="study")
 app.command("train")(train.train)
 app.command("bench")(bench.bench)
 app.command("probe")(probe.probe)

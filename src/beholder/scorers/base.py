@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
@@ -14,6 +14,7 @@ from beholder.prediction import Predictions
 from beholder.rater import Rater
 
 if TYPE_CHECKING:
+    from beholder.about import About
     from beholder.datasets.base import Dataset
 
 COVERAGE = 0.90  # every interval of every scorer aims at this share
@@ -61,6 +62,17 @@ class Scorer(ABC):
 
         Args:
             progress: called with (steps done, steps in all, what is done now).
+
+        A scorer that can learn from further datasets together with `train`, each on its own scale, takes `others: Sequence[Dataset] = ()`
+        as well, and one whose training can be interrupted `checkpoints`: a folder. What is known of the images of all of them beside
+        their pixels is in the datasets (`Dataset.about`).
+        """
+
+    def tell(self, about: Mapping[str, About]) -> None:  # noqa: B027  a scorer that reads nothing but pixels ignores it
+        """What is known of images beside their pixels, for scorers that read prompts or metadata; by default it is ignored.
+
+        Args:
+            about: path, as later given to `predict`, -> prompt and metadata. Adds to what was told before, newer entries count.
         """
 
     def predict_many(self, requests: Sequence[tuple[Sequence[str], Rater]]) -> list[Predictions]:
