@@ -175,7 +175,7 @@ def test_drift_is_taken_off(tmp_path):
         (["--generator", "scenes"], ["--writer is missing", "phrases"]),
         ([*LOCAL, "--pick", "5", "of", "2"], ["--pick", "1 of 16"]),
         ([*LOCAL, "--faithful", "0.5"], ["--faithful-model"]),
-        ([*LOCAL, "--size", "big"], ["--size", "1024x768"]),
+        ([*LOCAL, "--size", "big"], ["size", "512x512"]),
         ([*LOCAL, "--strategy", "luck"], ["luck", "mils"]),
         ([*LOCAL, "--rater", "nobody-i-know"], ["nobody-i-know"]),
         (["--writer", "phrases", "--generator", "http://127.0.0.1:9"], ["#"]),

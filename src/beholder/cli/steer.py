@@ -61,6 +61,9 @@ def steer(
     seed: Annotated[int, typer.Option("--seed", metavar="N", min=0)] = 0,
     size: Annotated[str | None, typer.Option("--size", metavar="WxH", help="Pixels of an image.", show_default="as the generator has it")] = None,
     temperature: Annotated[float, typer.Option("--temperature", metavar="T", min=0, help="Of the writer.")] = 0.7,
+    timeout: Annotated[float, typer.Option("--timeout", metavar="SECONDS", min=1, help="Without a sign of a server, for one answer or image.")] = 300.0,
+    concurrency: Annotated[int, typer.Option("--concurrency", metavar="N", min=1, help="Images that a server is asked for at once.")] = 4,
+    device: Annotated[str, typer.Option("--device", metavar="NAME", help="Of models on this machine: auto, cpu, cuda, ...")] = "auto",
     api_key_env: Annotated[str, typer.Option("--api-key-env", metavar="NAME", help="Environment variable with the key of the servers named.")] = "OPENAI_API_KEY",
     out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="The run's folder; the same command goes on there.", show_default="steered/PROMPT-...")] = None,
     as_json: options.AsJson = False,
@@ -72,12 +75,14 @@ def steer(
     """
     from beholder import scorers
     from beholder.errors import BeholderError
+    from beholder.steering.generators import open_generator
     from beholder.steering.loop import SteerConfig
     from beholder.steering.report import write_report
     from beholder.steering.rewards import ScorerJudge
     from beholder.steering.run_folder import RunFolder
     from beholder.steering.settings import settings_of
     from beholder.steering.strategies import open_strategy
+    from beholder.steering.writers import open_writer
 
     keeps = _kept_of(pick)
     if not generator or not (writer or keeps):
@@ -98,8 +103,9 @@ def steer(
     raters, look_in = _raters(rater or [], profile or [], age or [], ratings=ratings, scale=scale)
     if EVERYBODY in raters:
         note("nobody is named, so the images are steered by what people in general like: name somebody with --rater, --profile or --age")
-    painter = _generator(generator, size=size, api_key_env=api_key_env)
-    author = None if keeps else _writer(writer, temperature=temperature, api_key_env=api_key_env)
+    calls = {"api_key_env": api_key_env, "timeout": timeout, "device": device}
+    painter = open_generator(generator, size=size, concurrency=concurrency, **calls)
+    author = None if keeps else open_writer(writer, temperature=temperature, **calls)
     penalty = _penalty(drift=drift, faithful=faithful, model=faithful_model)
     other = OTHER_EYE.get(scorers.parse_name(scorer)[0], "population") if hold_out is None else hold_out
     with ExitStack() as opened:
@@ -162,18 +168,6 @@ def _raters(
     return found or {EVERYBODY: Rater()}, look_in
 
 
-def _generator(uri: str, *, size: str | None, api_key_env: str) -> Generator:
-    from beholder.steering.generators import open_generator
-
-    return open_generator(uri, size=_size(size), api_key_env=api_key_env)
-
-
-def _writer(uri: str, *, temperature: float, api_key_env: str) -> Writer:
-    from beholder.steering.writers import open_writer
-
-    return open_writer(uri, temperature=temperature, api_key_env=api_key_env)
-
-
 def _penalty(*, drift: float, faithful: float, model: str | None) -> Penalty:
     from beholder.errors import BeholderError
     from beholder.steering.rewards import Penalty
@@ -199,17 +193,6 @@ def _kept_of(pick: tuple[int, str, int] | None) -> tuple[int, int] | None:
     if word.lower() != "of" or not 1 <= keep <= of:
         raise BeholderError(f"--pick {keep} {word} {of} cannot be understood: write for example  --pick 1 of 16")
     return keep, of
-
-
-def _size(text: str | None) -> tuple[int, int] | None:
-    from beholder.errors import BeholderError
-
-    if text is None:
-        return None
-    width, _, height = text.lower().partition("x")
-    if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
-        raise BeholderError(f"--size = {text!r} is not WIDTHxHEIGHT: write for example 1024x768")
-    return int(width), int(height)
 
 
 def _default_out(prompt: str, settings: Mapping[str, object]) -> Path:
