@@ -29,8 +29,9 @@ import numpy as np
 from beholder.datasets import names, read
 from beholder.datasets.base import Dataset
 from beholder.evaluation import bench
+from beholder.evaluation.choice_protocol import choices_from_ratings
 from beholder.evaluation.metrics import difference
-from beholder.evaluation.protocols import CrossValidation, Fold, Protocol, choices_from_ratings
+from beholder.evaluation.protocols import CrossValidation, Fold, Protocol
 from beholder.scorers import make, scorer_class
 from beholder.scorers.base import FeatureSource, Scorer
 

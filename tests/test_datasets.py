@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from beholder import datasets
+from beholder.about import About
 from beholder.datasets.table import latest_rows, read_columns
 from beholder.errors import BeholderError
 from beholder.profile import Profile
@@ -103,6 +104,29 @@ def test_captions(root):
     assert read(root).captions == ()
     (root / "images.csv").write_text("image,author\nc.jpg,me\n")
     assert read(root).notes == ("images.csv has no column group: every image is a group of its own",)
+
+
+def test_prompts_and_metadata(root):
+    (root / "images.csv").write_text(
+        'image,prompt,Style,sharpness,group,caption\nb.jpg,"a cat,\n in  fog",oil,0.5,g,A cat.\nlakes/a.jpg,,n/a,2,,\nc.jpg,two words,,,,\nx.jpg,lost,ink,1,,\n'
+    )
+    data = read(root)
+    assert data.image_ids == ("b.jpg", "c.jpg", "lakes/a.jpg")
+    assert data.prompts == ("a cat, in fog", "two words", "")
+    assert data.metadata == {"style": ("oil", "", "")}  # numbers are for probes
+    assert (data.groups[0], data.captions[0]) == ("g", "A cat.")
+    assert data.about() == {
+        str(root / "images" / "b.jpg"): About("a cat, in fog", {"style": "oil"}),
+        str(root / "images" / "c.jpg"): About("two words"),
+    }
+    assert "info: images.csv gives prompts or metadata: prompt (2 images), style (1 images)" in found(root)
+    (root / "images.csv").write_text("image,caption\nb.jpg,A cat.\n")
+    data = read(root)
+    assert (data.prompts, data.metadata, data.about()) == ((), {}, {})
+    assert "prompts or metadata" not in found(root)
+    (root / "images.csv").write_text("image,prompt\nb.jpg,1984\n")  # a prompt may be a number
+    assert read(root).prompts == ("1984", "", "")
+    assert read(root).notes == ()
 
 
 def test_other_separators_aliases_and_a_byte_order_mark(root):
@@ -292,6 +316,7 @@ def oasis(tmp_path):
 def test_oasis(oasis):
     data = datasets.read("OASIS_beauty", oasis)
     assert rows_of(data) == [("1", "Lake1.jpg", 5), ("1", "Lake 2.jpg", 7), ("2", "Lake 2.jpg", 1), ("2", "Redfox10.jpg", 4)]
+    assert data.metadata == {"category": ("Scene", "Scene", "Animal")}
     assert dict(zip(data.image_ids, data.groups, strict=True)) == {"Lake1.jpg": "Lake", "Lake 2.jpg": "Lake", "Redfox10.jpg": "Redfox"}
     assert data.profiles == (
         Profile(age=30, gender="male", education="college degree", free={"teps_anticipatory": 2.5, "teps_consummatory": 3.25}),

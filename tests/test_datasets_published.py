@@ -174,6 +174,28 @@ def test_both_lapis_layouts_give_the_same_dataset(tmp_path):
     assert first.image_ids == second.image_ids
 
 
+def test_lapis_styles_and_genres_are_metadata(tmp_path):
+    first = datasets.read("lapis", make_lapis(tmp_path / "a", layout="a", n_raters=3, n_images=7, seed=4))
+    second = datasets.read("lapis", make_lapis(tmp_path / "b", layout="b", n_raters=3, n_images=7, seed=4))
+    styles = {row["image_filename"].rpartition("/")[2]: row["style"].replace("_", " ") for row in table(tmp_path / "b" / LAPIS_B)}
+    assert dict(zip(second.image_ids, second.metadata["style"], strict=True)) == styles
+    assert first.metadata == {"style": second.metadata["style"]} and set(second.metadata) == {"style", "genre"}
+    for part in ("Train", "Val", "Test"):
+        (tmp_path / "a" / "annotation" / f"LAPIS_GIAA_{part}split.csv").unlink()
+    again = datasets.read("lapis", tmp_path / "a")
+    assert (again.metadata, again.about(), again.notes) == ({}, {}, ())
+
+
+def test_para_scenes_are_metadata(tmp_path):
+    root = make_para(tmp_path, n_raters=3, n_images=12)
+    data = datasets.read("para", root)
+    scenes = {row["imageName"]: row["semantic"].replace("_", " ") for row in table(root / PARA_IMAGES)}
+    assert dict(zip(data.image_ids, data.metadata["category"], strict=True)) == scenes
+    assert data.about()[str(data.images[3])].metadata == {"category": scenes[data.image_ids[3]]}
+    edit(root / PARA_IMAGES, lambda rows: [row.pop("semantic") for row in rows])
+    assert datasets.read("para", root).metadata == {}
+
+
 def test_lapis_of_those_who_skipped_the_questionnaire(tmp_path):
     root = make_lapis(tmp_path, n_raters=3, n_images=3)
     who = table(root / LAPIS_A)[0]["participant_id"]

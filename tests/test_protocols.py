@@ -9,7 +9,8 @@ from beholder.datasets.splits import published_split
 from beholder.errors import BeholderError
 from beholder.evaluation import protocols
 from beholder.evaluation.answering import fold_key, rater_with
-from beholder.evaluation.protocols import ChoicesFromRatings, CrossValidation, choices_from_ratings, group_folds
+from beholder.evaluation.choice_protocol import ChoicesFromRatings, choices_from_ratings
+from beholder.evaluation.protocols import CrossValidation, group_folds
 from beholder.evaluation.simulate import mixed, simulate
 from beholder.evaluation.split_file import SplitFile
 

@@ -1,6 +1,7 @@
 """The protocols with a small and a large support set: who is tested, what is apart from what, and what N gives."""
 
 import dataclasses
+import importlib
 import random
 from functools import partial
 
@@ -383,6 +384,7 @@ def test_a_small_set_that_is_the_larger_one_is_no_short_support(data):
 
 
 def test_training_images_are_looked_at_only_for_scorers_that_learn_from_them(tmp_path, monkeypatch):
+    importlib.import_module("beholder.engine.source")  # it keeps the true `index`, whichever tests ran before
     root, looked, original = folder_dataset(tmp_path / "data", n_raters=4, n_images=30), [], local.index
     monkeypatch.setattr(local, "index", lambda images, **options: looked.append(len(images)) or original(images, **options))
     call = ("bench", "folder", "--root", root, "--encoder", "efficientnet-lite0[size=64]", "--no-controls", "--protocol", "support-100")

@@ -14,6 +14,7 @@ from beholder.cli.output import lines_of_progress, note, print_json, progress_ba
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from beholder.datasets.base import Dataset
     from beholder.evaluation.protocols import Protocol
     from beholder.evaluation.report import Report
     from beholder.scorers.base import Scorer
@@ -27,7 +28,7 @@ PAPER_DATASETS = ("para", "lapis")
 def bench(
     dataset: Annotated[
         str,
-        typer.Argument(metavar="DATASET", help="folder (your own data), oasis-beauty, para, lapis, eva, flickr-aes.", show_default=False),
+        typer.Argument(metavar="DATASET", help="folder (your own data), oasis-beauty, pamela, para, lapis, eva, flickr-aes.", show_default=False),
     ],
     root: Annotated[Path, typer.Option("--root", metavar="DIR", help="The folder of the dataset.", show_default=False)],
     scorer: Annotated[
@@ -38,10 +39,11 @@ def bench(
         typer.Option(
             "--protocol",
             metavar="NAME",
-            help="new-rater-new-image, new-rater, new-image, choices, zero-shot, zero-shot-strict, support-100, support-100-strict or "
-            "published-folds.",
+            help="new-rater-new-image, new-rater, new-image, choices, seen-unseen, zero-shot, zero-shot-strict, support-100, "
+            "support-100-strict, published-folds or published-parts (pamela).",
         ),
     ] = "new-rater-new-image",
+    others: options.Others = None,
     protocol_options: Annotated[
         str,
         typer.Option("--protocol-options", metavar="A=1,B=2", help="Sizes, such as test_raters=10,query=20,draws=2.", show_default=False),
@@ -52,14 +54,14 @@ def bench(
     ] = None,
     shots: Annotated[
         str | None,
-        typer.Option("--shots", metavar="0,5,..", help="Numbers of support ratings.", show_default="0,5,10,20,50,100; support-100: 10,100; zero-shot: 0"),
+        typer.Option("--shots", metavar="0,5,..", help="Numbers of support ratings.", show_default="0,5,10,20,50,100; others their own"),
     ] = None,
     fit: Annotated[
         bool | None,
         typer.Option(
             "--fit/--no-fit",
             help="Train the scorers on each fold first, or use them as shipped.",
-            show_default="zero-shot, support-100: --fit; others: --no-fit",
+            show_default="zero-shot, support-100, seen-unseen, published-parts: --fit; others: --no-fit",
         ),
     ] = None,
     seeds: Annotated[str | None, typer.Option("--seeds", metavar="0,1 or 0-9", help="Repeats.", show_default="0; support-100: 42; zero-shot: 0-9")] = None,
@@ -93,17 +95,24 @@ def bench(
         typer.Option(
             "--out",
             metavar="DIR",
-            help="Write report.json, .csv, .md, tables.md, learning-curves.png there; goes on there after an interruption.",
+            help="Write report.json, .csv, .md, tables.md, learning-curves.png, tie-margins.csv and more there; goes on there after an "
+            "interruption.",
             show_default=False,
         ),
     ] = None,
+    diverging: Annotated[
+        int,
+        typer.Option(
+            "--diverging", metavar="N", min=0, help="Pairs that two raters order differently, shown in diverging.html of --out; 0: no page."
+        ),
+    ] = 12,
     as_json: options.AsJson = False,
 ) -> None:
     """Measure how well scorers predict people's ratings, by number of ratings known; with intervals and controls."""
     from beholder.datasets import read
     from beholder.errors import BeholderError
     from beholder.evaluation import bench as measuring
-    from beholder.evaluation import paper_tables
+    from beholder.evaluation import details, paper_tables, seen_unseen_tables
     from beholder.scorers import split_names
 
     names = split_names(scorer)
@@ -117,9 +126,13 @@ def bench(
     parts = chosen.folds(ratings)
     fit = (measuring.trains(chosen, parts) and weights is None) if fit is None else fit
     if chosen.trains:
-        note(f"{chosen.name} trains each scorer once per repeat (--no-fit: as shipped)" if fit else f"{chosen.name} without training")
+        once = "repeat" if len(parts) == len(chosen.seeds) else "fold"
+        note(f"{chosen.name} trains each scorer once per {once} (--no-fit: as shipped)" if fit else f"{chosen.name} without training")
     wanted_shots = _numbers(shots, option="--shots") if shots is not None else None
     images = {train: measuring.needed_images(ratings, parts, train=train) for train in {False, fit}}
+    more = _further(others, beside=ratings, names=names, fit=fit)
+    if more:
+        images[True] = list(dict.fromkeys([*images[True], *(str(one.images[image]) for one in more for image in one.used_images)]))
     makers = _makers(names, images, encoder=encoder, model=model, weights=weights, trained=not fit)
     with progress_bar("measuring") as progress:
         report = measuring.run(
@@ -131,15 +144,20 @@ def bench(
             out=out,
             with_controls=controls,
             profiles=variants,
+            others=more,
             permutations=permutations,
             margin=margin,
             progress=progress or lines_of_progress(),
         )
+    labelled = seen_unseen_tables.records(report) if seen_unseen_tables.applies(report) else []
     tables = paper_tables.tables(report) if paper_tables.has_tables(report) else ""
     if out is not None:
         for path in report.write(out):
             note(f"wrote {path}")
         _draw(report, out)
+        paths, remarks = details.write(report, out, show=diverging, gaps=labelled)
+        for line in (*(f"wrote {path}" for path in paths), *remarks):
+            note(line)
         if tables:
             (out / paper_tables.NAME).write_text(tables, encoding="utf-8")
             note(f"wrote {out / paper_tables.NAME}")
@@ -147,11 +165,27 @@ def bench(
         report.write_predictions(predictions)
         note(f"wrote {predictions}")
     if as_json:
-        print_json(report.summary())
+        print_json(report.summary() | ({"seen_unseen": seen_unseen_tables.plain(labelled)} if labelled else {}))
     else:
         _show(report, shown, chosen.measures)
+        if labelled:
+            print(f"\n{seen_unseen_tables.markdown(report, labelled)}", end="")
         if tables and (report.dataset.name in PAPER_DATASETS or report.averages_repeats):
             print(f"\n{tables}", end="")
+
+
+def _further(given: list[str] | None, *, beside: Dataset, names: list[str], fit: bool) -> tuple[Dataset, ...]:
+    """The datasets that are learned from beside the folds of `beside`; refused before anything long is done."""
+    from beholder import scorers
+    from beholder.cli.joint import further
+    from beholder.errors import BeholderError
+    from beholder.eye import check_takes_others
+
+    if given and not fit:
+        raise BeholderError(f"--with {given[0]} is learned from as well, but nothing is trained: leave it out, or write --fit")
+    if given:
+        check_takes_others(*(scorers.scorer_class(name) for name in names))
+    return further(given, beside=beside)
 
 
 def _protocol(name: str, sizes: str, *, split: Path | None, seeds: str | None, folds: int | None, max_raters: int | None) -> Protocol:

@@ -20,7 +20,7 @@ def _data() -> None:
 
 @app.command()
 def check(
-    dataset: Annotated[str, typer.Argument(metavar="DATASET", help="folder, oasis-beauty, para, lapis, eva, flickr-aes, aadb.", show_default=False)],
+    dataset: Annotated[str, typer.Argument(metavar="DATASET", help="folder, oasis-beauty, pamela, para, lapis, eva, flickr-aes, aadb.", show_default=False)],
     root: Annotated[Path, typer.Option("--root", metavar="DIR", help="The folder of the dataset.", show_default=False)],
     as_json: options.AsJson = False,
 ) -> None:

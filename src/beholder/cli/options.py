@@ -29,7 +29,7 @@ ScorerName = Annotated[
     typer.Option(
         "--scorer",
         metavar="NAME[x=1]",
-        help="taste, population, linear-hidden, linear-hidden-reduce, pmllm, pmllm-s, raw-text, adjust-bias, few-shot, lora, lora-tokencls, ici, "
+        help="taste, population, linear-hidden, linear-hidden-reduce, pmllm, pmllm-s, pamela, raw-text, adjust-bias, few-shot, lora, lora-tokencls, ici, "
         "single-stage, two-stage, or your own module:Class. Options stand in brackets.",
     ),
 ]
@@ -53,6 +53,24 @@ ModelName = Annotated[
         metavar="NAME[x=1]",
         help="The VLM of scorers that take one (linear-hidden, few-shot, lora, ...): beholder-mini, a folder or a hub repository.",
         show_default="as each scorer has it",
+    ),
+]
+Others = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--with",
+        metavar="NAME=DIR",
+        help="Another dataset to learn from, too (repeatable), such as para=DIR; for scorers that can (pamela).",
+        show_default=False,
+    ),
+]
+AboutFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--about",
+        metavar="FILE.csv",
+        help="What images were made from and show: columns image, prompt, and any others as metadata; for scorers that read them (pamela).",
+        show_default=False,
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead.")]

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 def probe(
     dataset: Annotated[
-        str, typer.Argument(metavar="DATASET", help="aadb, para, folder (your own data), oasis-beauty, lapis, eva, flickr-aes.", show_default=False)
+        str, typer.Argument(metavar="DATASET", help="aadb, para, folder (your own data), oasis-beauty, pamela, lapis, eva, flickr-aes.", show_default=False)
     ],
     root: Annotated[Path, typer.Option("--root", metavar="DIR", help="The folder of the dataset.", show_default=False)],
     model: Annotated[

@@ -27,6 +27,7 @@ def rank(
     scorer: options.ScorerName = "taste",
     weights: options.WeightsFolder = None,
     encoder: options.EncoderName = "efficientnet-lite0",
+    about: options.AboutFile = None,
     top: Annotated[int | None, typer.Option("--top", metavar="K", min=1, help="Only the best K.", show_default="all")] = None,
     out: options.OutFile = None,
     contact_sheet: options.SheetFile = None,
@@ -34,7 +35,16 @@ def rank(
 ) -> None:
     """Photographs for one person, best first."""
     someone, predictions = predict(
-        paths, profile=profile, rater=rater, ratings=ratings, scale=scale, scorer=scorer, weights=weights, encoder=encoder, ranked=True
+        paths,
+        profile=profile,
+        rater=rater,
+        ratings=ratings,
+        scale=scale,
+        scorer=scorer,
+        weights=weights,
+        encoder=encoder,
+        about=about,
+        ranked=True,
     )
     finish(predictions, someone=someone, top=top, out=out, contact_sheet=contact_sheet, as_json=as_json, ranked=True)
 
@@ -49,18 +59,25 @@ def predict(
     scorer: str,
     weights: Path | None,
     encoder: str,
+    about: Path | None,
     ranked: bool,
 ) -> tuple[Rater, list[Prediction]]:
     """What rank and score have in common: the rater, and all predictions."""
     someone = who(rater=rater, profile=profile, ratings=ratings, scale=scale)
-    from beholder.scorers import load, scorer_class
+    from beholder.about import read_about
+    from beholder.scorers import Scorer, load, scorer_class
 
-    note_wait(scorer_class(scorer).slow_part)
+    cls = scorer_class(scorer)
+    known = read_about(about) if about is not None else None
+    if known is not None and cls.tell is Scorer.tell:
+        note(f"--about changes nothing here: {cls.name} reads neither prompts nor metadata")
+    look_in = [*someone.look_in, *([str(about.absolute().parent)] if about is not None else [])]
+    note_wait(cls.slow_part)
     with load(scorer, weights=weights, encoder=encoder) as eye, progress_bar("looking at photographs") as progress:
         method = eye.rank if ranked else eye.score
         if progress and hasattr(eye.scorer, "progress"):  # asking a model takes longer than looking
             eye.scorer.progress = lambda done, total: progress(done, total, "asking the model")
-        predictions = method(paths, rater=someone.rater, look_in=someone.look_in, progress=progress)
+        predictions = method(paths, rater=someone.rater, look_in=look_in, about=known, progress=progress)
         for line in eye.scorer.notes():
             note(line)
         return someone.rater, predictions

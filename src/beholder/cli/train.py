@@ -12,10 +12,11 @@ from beholder.cli.output import note, print_json, progress_bar
 
 
 def train(
-    scorer: Annotated[str, typer.Argument(metavar="SCORER", help="taste, population, pmllm, pmllm-s, ici, linear-hidden-reduce, or your own module:Class.", show_default=False)],
+    scorer: Annotated[str, typer.Argument(metavar="SCORER", help="taste, population, pmllm, pmllm-s, pamela, ici, linear-hidden-reduce, or your own module:Class.", show_default=False)],
     data: Annotated[Path, typer.Option("--data", metavar="DIR", help="The folder of the dataset.", show_default=False)],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the weights go.", show_default=False)],
-    dataset: Annotated[str, typer.Option("--dataset", metavar="NAME", help="How the folder is read: folder, para, lapis, ...")] = "folder",
+    dataset: Annotated[str, typer.Option("--dataset", metavar="NAME", help="How the folder is read: folder, pamela, para, lapis, ...")] = "folder",
+    others: options.Others = None,
     encoder: options.EncoderName = "efficientnet-lite0",
     model: options.ModelName = None,
     as_json: options.AsJson = False,
@@ -26,9 +27,10 @@ def train(
     in brackets: "pmllm\\[steps=500,layers=5]" (docs/pmllm.md has them all).
     """
     from beholder import scorers
+    from beholder.cli.joint import further, training_part
     from beholder.datasets import read
     from beholder.errors import BeholderError
-    from beholder.eye import Eye
+    from beholder.eye import Eye, check_takes_others
     from beholder.scorers.feature_sources import sources, takes_model, with_model
 
     cls = scorers.scorer_class(scorer)
@@ -37,14 +39,18 @@ def train(
         raise BeholderError(f"{scorer} learns from each rater alone, so there is nothing to train: use it as it is")
     if model is not None and not takes_model(scorer):
         raise BeholderError(f"--model = {model!r}, but {scorer} takes none: leave it out, or give it as --encoder")
+    if others:
+        check_takes_others(cls)
     ratings = read(dataset, data)
     for line in ratings.notes:
         note(line)
+    ratings = training_part(ratings)
+    more = further(others, beside=ratings)
     scorer = with_model(scorer, model)
     features = sources([scorer], encoder=encoder).by_name[scorer]
     with Eye(scorers.make(scorer, features=features, trained=False), features=features) as eye:
         with progress_bar("looking at photographs") as progress:
-            eye.fit(ratings, progress=progress, steps=_said, checkpoints=out / "checkpoints")
+            eye.fit(ratings, others=more, progress=progress, steps=_said, checkpoints=out / "checkpoints")
         folder = eye.save_pretrained(out)
         name, version = eye.scorer.name, eye.scorer.version
     summary = {
@@ -55,10 +61,12 @@ def train(
         "images": len(ratings.used_images),
     }
     summary |= {"ratings": len(ratings.rating_score), "out": str(folder or out)}
+    summary |= {"with": {other.name: len(other.rating_score) for other in more}} if more else {}
     if as_json:
         print_json(summary)
     else:
-        print(f"{name} {version}: learned from {summary['ratings']} ratings of {summary['images']} images by {summary['raters']} raters")
+        beside = "".join(f", with {len(other.rating_score)} ratings of {other.name}" for other in more)
+        print(f"{name} {version}: learned from {summary['ratings']} ratings of {summary['images']} images by {summary['raters']} raters{beside}")
         other = "" if encoder == "efficientnet-lite0" else f" --encoder '{encoder}'"
         again = f"'{scorer}'" if takes_model(scorer) and "[" in scorer else name  # which model is no part of the weights
         print(f"use it:  beholder rank PATH... --scorer {again} --weights {out}{other}")

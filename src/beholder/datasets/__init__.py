@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 READERS = {
     "folder": "beholder.datasets.folder:read_folder",
     "oasis-beauty": "beholder.datasets.oasis:read_oasis",
+    "pamela": "beholder.datasets.pamela:read_pamela",
     "para": "beholder.datasets.para:read_para",
     "lapis": "beholder.datasets.lapis:read_lapis",
     "eva": "beholder.datasets.eva:read_eva",

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from beholder.about import About
 from beholder.profile import Profile
 from beholder.scale import Scale
 
@@ -34,6 +35,11 @@ class Dataset:
             nan where nothing was said. Empty where the dataset has none.
         attribute_scales: name -> scale of that attribute; the same names as `attributes`.
         captions: [n_images] one factual sentence or two about each image, "" where there is none; () when there are none at all.
+        prompts: [n_images] the text each generated image was made from, "" where there is none; () when there are none at all.
+        metadata: name ("group", "style", "type", "category", ...) -> [n_images] text, "" where unknown; {} when there is none. Such a
+            "group" is a theme and nothing that a split must not straddle: that is `groups`.
+        parts: [n_ratings] the part of the dataset's published split that each rating belongs to ("train", "val_seen", "test_unseen", ...);
+            () when none is published.
     """
 
     name: str
@@ -56,9 +62,12 @@ class Dataset:
     attributes: Mapping[str, np.ndarray] = field(default_factory=dict)
     attribute_scales: Mapping[str, Scale] = field(default_factory=dict)
     captions: tuple[str, ...] = ()
+    prompts: tuple[str, ...] = ()
+    metadata: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    parts: tuple[str, ...] = ()
 
     def rows(self, keep: np.ndarray | Sequence[int]) -> Dataset:
-        """The same dataset with only these rating rows and their attributes (boolean mask or indices, order kept as given), no choices.
+        """The same dataset with only these rating rows, their attributes and parts (boolean mask or indices, order as given), no choices.
 
         Raters and images keep their indices, so that rows of two such parts can be compared; use `used_raters` and
         `used_images` for those that still have ratings.
@@ -75,7 +84,18 @@ class Dataset:
             choice_other=empty,
             choice_role=(),
             attributes={name: values[keep] for name, values in self.attributes.items()},
+            parts=tuple(np.array(self.parts, dtype=object)[keep]) if self.parts else (),
         )
+
+    def about(self) -> dict[str, About]:
+        """Path as text -> what is known of that image beside its pixels; only images of which a prompt or metadata is known."""
+        found = {}
+        for i, path in enumerate(self.images):
+            metadata = {name: values[i] for name, values in self.metadata.items() if values[i]}
+            about = About(self.prompts[i] if self.prompts else "", metadata)
+            if about:
+                found[str(path)] = about
+        return found
 
     @property
     def used_raters(self) -> np.ndarray:

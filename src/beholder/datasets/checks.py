@@ -145,6 +145,7 @@ def _folder_findings(root: Path) -> list[Finding]:
         found += _rater_findings(root, table=table, attempt=attempt)
     if folder is not None:
         attempt(folders.read_groups, root, folder=folder, notes=[])
+        found += _text_findings(*(attempt(folders.read_texts, root, folder=folder) or ({}, {})))
         notes: list[str] = []
         attempt(folders.read_choices, root, folder=folder, notes=notes)
         found += [Finding("warning", note) for note in notes]
@@ -195,6 +196,12 @@ def _image_findings(table: Table, *, folder: ImageFolder) -> list[Finding]:
     return found + broken_images([path for path in where.values() if path], folder=folder.folder)
 
 
+def _text_findings(prompts: dict[str, str], metadata: dict[str, dict[str, str]]) -> list[Finding]:
+    """What images.csv tells of the images beside groups and captions."""
+    columns = [f"{name} ({len(known)} images)" for name, known in ({"prompt": prompts} | metadata).items() if known]
+    return [Finding("info", f"images.csv gives prompts or metadata: {', '.join(columns)}")] if columns else []
+
+
 def _rater_findings(root: Path, *, table: Table, attempt: Callable) -> list[Finding]:
     path = root / "raters.csv"
     if not path.exists():
@@ -226,8 +233,7 @@ def at_lines(level: str, table: Table, rows: Sequence[int] | np.ndarray, problem
     if not len(rows):
         return []
     lines = tuple(table.lines[row] for row in rows[:5])
-    where = f"line {lines[0]}" if len(rows) == 1 else f"{len(rows)} lines ({some(lines if len(rows) <= 5 else [*lines, 0])})"
-    return [Finding(level, f"{table.path.name} {where}: {problem}", lines=lines, count=len(rows))]
+    return [Finding(level, f"{table.path.name} {table.places(rows)}: {problem}", lines=lines, count=len(rows))]
 
 
 def steps_between(scores: np.ndarray, *, scale: Scale) -> np.ndarray:

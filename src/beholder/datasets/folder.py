@@ -3,7 +3,8 @@
 DIR/images/...      any layout below it
 DIR/ratings.csv     rater,image,score[,time]       image = path relative to images/
 DIR/raters.csv      rater,<profile columns>        optional; unknown columns are kept as free fields
-DIR/images.csv      image,group,caption            optional, either column may be missing; a group never straddles a train/test split
+DIR/images.csv      image,group,caption,prompt     optional, each column may be missing; a group never straddles a train/test split;
+                                                   other columns with text are metadata (style, category, ...)
 DIR/choices.csv     rater,left,right,chosen[,role] optional; role support or query
 DIR/dataset.toml    name, scale (low, high, step), licence, citation     optional
 """
@@ -19,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from beholder.about import one_line
 from beholder.datasets.base import Dataset
 from beholder.datasets.images import ImageFolder
 from beholder.datasets.table import Table, is_missing, latest_rows, number, read_columns, some
@@ -95,6 +97,7 @@ def read_folder(root: str | os.PathLike, *, name: str | None = None) -> Dataset:
         notes.append(f"{len(unknown)} raters have no row in raters.csv ({some(unknown)})")
     groups = read_groups(root, folder=folder, notes=notes)
     captions = read_captions(root, folder=folder)
+    prompts, metadata = read_texts(root, folder=folder)
     return Dataset(
         name=name or settings.name,
         scale=settings.scale,
@@ -114,6 +117,8 @@ def read_folder(root: str | os.PathLike, *, name: str | None = None) -> Dataset:
         citation=settings.citation,
         notes=tuple(notes),
         captions=tuple(captions.get(path, "") for path in image_ids) if captions else (),
+        prompts=tuple(prompts.get(path, "") for path in image_ids) if prompts else (),
+        metadata={name: tuple(known.get(path, "") for path in image_ids) for name, known in metadata.items()},
     )
 
 
@@ -263,9 +268,9 @@ def read_groups(root: Path, *, folder: ImageFolder, notes: list[str]) -> dict[st
     path = root / "images.csv"
     if not path.exists():
         return {}
-    table = read_columns(path, what="images", only={"group", "caption", *IMAGE_COLUMNS})
+    table = read_columns(path, what="images")
     if "group" not in table.columns:
-        if "caption" not in table.columns:
+        if not {"caption", "prompt"} & set(table.columns):
             notes.append("images.csv has no column group: every image is a group of its own")
         return {}
     groups: dict[str, tuple[str, int]] = {}
@@ -291,6 +296,32 @@ def read_captions(root: Path, *, folder: ImageFolder) -> dict[str, str]:
         if found is not None:
             captions.setdefault(found, " ".join(caption.split()))
     return captions
+
+
+def read_texts(root: Path, *, folder: ImageFolder) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
+    """What DIR/images.csv says beside groups and captions: path on disk -> prompt, and name -> path on disk -> metadata.
+
+    Columns that hold nothing but numbers are no metadata: they are what `beholder probe folder` calls attributes. Of two rows of an
+    image the first that says something counts.
+    """
+    path = root / "images.csv"
+    if not path.exists():
+        return {}, {}
+    table = read_columns(path, what="images")
+    found = [folder.find(name) if name else None for name in table.column(*IMAGE_COLUMNS)]
+    texts: dict[str, dict[str, str]] = {}
+    for name, cells in table.columns.items():
+        if name in ("group", "caption", *IMAGE_COLUMNS) or (
+            name != "prompt" and all(not cell or np.isfinite(number(cell)) for cell in cells)
+        ):
+            continue
+        known: dict[str, str] = {}
+        for image, cell in zip(found, cells, strict=True):
+            if image is not None and not is_missing(cell):
+                known.setdefault(image, one_line(cell))
+        if known:
+            texts[name] = known
+    return texts.pop("prompt", {}), texts
 
 
 def read_choices(root: Path, *, folder: ImageFolder, notes: list[str]) -> list[tuple[str, str, str, str]]:

@@ -5,30 +5,33 @@ Two public layouts are read, known by the name of their table:
 (b) annotation/LAPIS_individualratings_metaANDdemodata.csv: image_filename or file (with the art type's folder), response, ...,
     VAIAK1 to VAIAK7, 2VAIAK1 to 2VAIAK4
 images/<file name>            in both; images/<art type>/<file name> is taken, too
+annotation/LAPIS_GIAA_{Train,Val,Test}split.csv   with (a), optional: image_filename, 4_styles
 
 Readings: interest in art = mean of the 11 VAIAK items (0 to 6; layout a gives that mean), moved linearly to the profile's 1 to 10:
-1 + 1.5 x mean. "other/would prefer not to disclose" says nothing of the gender and leaves it empty. Nationalities get capitals. An
-image is a group of its own.
+1 + 1.5 x mean. "other/would prefer not to disclose" says nothing of the gender and leaves it empty. Nationalities get capitals. Style
+(layout a: 4_styles of the optional tables) and genre are metadata, blanks for underscores. An image is a group of its own.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
 from beholder.datasets.base import Dataset
 from beholder.datasets.published import Layout, Rows, Source, assemble, find_files, plain_ids, profiles_of, text
-from beholder.datasets.table import Table
+from beholder.datasets.table import Table, read_columns
 from beholder.profile import Profile
 from beholder.scale import Scale
 
 VAIAK = tuple(f"VAIAK{i}" for i in range(1, 8)) + tuple(f"2VAIAK{i}" for i in range(1, 5))
 VAIAK_SCALE = Scale(low=0, high=6, step=1)
 INTEREST_SCALE = Scale(low=1, high=10, step=1)
+METADATA = ("style", "genre")
+STYLES = tuple(f"annotation/LAPIS_GIAA_{part}split.csv" for part in ("Train", "Val", "Test"))
 UNDISCLOSED = "other/would prefer not to disclose"
 LAYOUT = Layout(
     name="lapis",
@@ -47,7 +50,7 @@ LAYOUT = Layout(
                 *(("age",), ("nationality",), ("demo_gender",), ("demo_edu",), ("demo_colorblind",)),
                 ("Art Interest VAIAK", VAIAK[0]),
             ),
-            optional=VAIAK,
+            optional=(*VAIAK, *METADATA),
             fallback="latin-1",  # names of artists, in releases that are not UTF-8
         ),
     },
@@ -81,7 +84,7 @@ def open_rows(root: str | os.PathLike) -> Rows:
     parts = {value: PurePosixPath(value).parts for value in dict.fromkeys(given)}
     wanted = {path[-1]: [path[-1], "/".join(path[-2:])] for path in parts.values() if path}
     raters = plain_ids(ratings.column("participant_id"))
-    return Rows(
+    rows = Rows(
         layout=LAYOUT,
         base=base,
         table=ratings,
@@ -92,6 +95,26 @@ def open_rows(root: str | os.PathLike) -> Rows:
         profiles=_profiles(ratings, raters=raters, notes=notes),
         notes=notes,
     )
+    for name in METADATA:
+        if name in ratings.columns:
+            rows.add_metadata(name, ratings.columns[name])
+    if "style" not in ratings.columns:
+        styles = _styles(base)
+        rows.add_metadata("style", [styles.get(image, "") for image in rows.images])
+    return rows
+
+
+def _styles(base: Path) -> dict[str, str]:
+    """Image -> style, from the tables of averages that come with layout a; empty without them."""
+    found: dict[str, str] = {}
+    for path in (base / name for name in STYLES if (base / name).is_file()):
+        table = read_columns(path, what="styles", only={"image_filename", "4_styles"}, fallback="latin-1")
+        if {"image_filename", "4_styles"} <= set(table.columns):
+            found |= {
+                PurePosixPath(image).name: style
+                for image, style in zip(*(table.columns[c] for c in ("image_filename", "4_styles")), strict=True)
+            }
+    return found
 
 
 def _profiles(table: Table, *, raters: list[str], notes: list[str]) -> dict[str, Profile]:

@@ -1,8 +1,8 @@
 """OASIS-beauty: beauty ratings (1 to 7) of the OASIS photographs, from the two public releases.
 
 Photographs: Kurdi, Lozano & Banaji (2017), the Open Affective Standardized Image Set. Ratings: Brielmann & Pelli (2019), main study in
-long format (subjID, item, beauty, age, gender, education, TEPS_ant, TEPS_con, ...) and means_per_image.csv (item, Theme, ...), which
-says what an item shows. Image = Theme + ".jpg"; its group is the Theme without the number at its end.
+long format (subjID, item, beauty, age, gender, education, TEPS_ant, TEPS_con, ...) and means_per_image.csv (item, Theme, Category, ...), which
+says what an item shows. Image = Theme + ".jpg"; its group is the Theme without the number at its end, its metadata the Category if given.
 
 The files may lie anywhere below the folder and may be called anything: they are known by their columns.
 """
@@ -66,7 +66,8 @@ def read_oasis(root: str | os.PathLike) -> Dataset:
         )
 
     notes: list[str] = []
-    themes = _themes(read_columns(means, what="image list", only={"item", "theme"}))
+    listed = read_columns(means, what="image list", only={"item", "theme", "category"})
+    themes = _themes(listed)
     photographs = _photographs(root)
     table = read_columns(study, what="ratings", only={"subjid", "item", "beauty", *PROFILE})
     scores = table.numbers("beauty")
@@ -115,6 +116,7 @@ def read_oasis(root: str | os.PathLike) -> Dataset:
         licence=LICENCE,
         citation=CITATION,
         notes=tuple(notes),
+        metadata=_metadata(listed, shown=shown),
     )
 
 
@@ -132,6 +134,13 @@ def _themes(table: Table) -> dict[str, str]:
         if before != theme:
             raise BeholderError(f"{table.path} line {line}: item {code} is {before} and {theme}; keep one line per item")
     return {code: theme for code, theme in themes.items() if theme}
+
+
+def _metadata(table: Table, *, shown: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """The Category of each image, if any is given."""
+    known = dict(zip(table.column("theme"), table.columns.get("category", []), strict=False))
+    categories = tuple("" if is_missing(known.get(theme, "")) else known[theme] for theme in shown)
+    return {"category": categories} if any(categories) else {}
 
 
 def _photographs(root: Path) -> dict[str, str]:

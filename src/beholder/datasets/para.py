@@ -4,8 +4,9 @@ annotation/PARA-Images.csv    one row for each rater and image: sessionId, image
 annotation/PARA-UserInfo.csv  userId, age, gender, EducationalLevel, artExperience, photographyExperience, personality-E, -A, -N, -O, -C
 imgs/session1/iaa_pub1_.jpg   imgs/<sessionId>/<imageName>; a flat imgs/ is taken, too
 
-Readings: personality scores (1 to 9) are taken as they are for the profile's 1 to 10; an image is a group of its own, as sessions are
-batches of work and the few scene labels are too coarse; qualityScore, emotion, emphasis and difficulty are not read.
+Readings: personality scores (1 to 9) are taken as they are for the profile's 1 to 10; semantic, the label of the scene, is the metadata
+"category"; an image is a group of its own, as sessions are batches of work and the few scene labels are too coarse; qualityScore, emotion,
+emphasis and difficulty are not read.
 """
 
 from __future__ import annotations
@@ -52,6 +53,7 @@ LAYOUT = Layout(
                 *(("sessionId",), ("imageName",), ("userId",), ("aestheticScore",)),
                 *((column,) for column in ATTRIBUTES.values()),
             ),
+            optional=("semantic",),
         ),
         "profiles": Source(
             what="profiles of the raters",
@@ -109,6 +111,8 @@ def open_rows(root: str | os.PathLike) -> Rows:
     )
     for name, column in ATTRIBUTES.items():
         rows.add_attribute(name, column.lower(), scale=ATTRIBUTE_SCALE)
+    if "semantic" in ratings.columns:
+        rows.add_metadata("category", ratings.columns["semantic"])
     return rows
 
 

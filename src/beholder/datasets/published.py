@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from beholder.about import one_line
 from beholder.datasets.base import Dataset
 from beholder.datasets.folder import off_scale, profile_of
 from beholder.datasets.images import ImageFolder
@@ -145,7 +146,11 @@ class Rows:
         paths: image id -> file; None if it is not there.
         profiles: rater -> profile.
         attributes, attribute_scales: name -> [n_rows] values (nan = not given) and their scale.
-        notes: what was noticed so far.
+        prompts: image id -> the text it was made from, where there is one.
+        metadata: name -> image id -> text, where it is known.
+        parts: [n_rows] part of the published split; empty if there is none.
+        notes: what was noticed so far, where something is lost or doubtful.
+        remarks: what is worth saying though it is as it should be.
     """
 
     layout: Layout
@@ -158,17 +163,30 @@ class Rows:
     profiles: dict[str, Profile]
     attributes: dict[str, np.ndarray] = field(default_factory=dict)
     attribute_scales: dict[str, Scale] = field(default_factory=dict)
+    prompts: dict[str, str] = field(default_factory=dict)
+    metadata: dict[str, dict[str, str]] = field(default_factory=dict)
+    parts: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
 
     def add_attribute(self, name: str, column: str, *, scale: Scale) -> None:
         """Read an attribute from a column of the ratings table; values off its scale are left out and noted."""
         values = self.table.numbers(column)
         wrong = off_scale(np.where(np.isfinite(values), values, scale.low), scale=scale)
         if len(wrong):
-            self.notes.append(f"{len(wrong)} values of {name} are outside {scale} and left out (line {self.table.lines[wrong[0]]} first)")
+            self.notes.append(f"{len(wrong)} values of {name} are outside {scale} and left out ({self.table.place(wrong[0])} first)")
             values[wrong] = np.nan
         self.attributes[name] = np.where(np.isfinite(values), values, np.nan)
         self.attribute_scales[name] = scale
+
+    def add_metadata(self, name: str, values: Sequence[str]) -> None:
+        """Take metadata of images from a column of the ratings table: of each image the first value that says something."""
+        known: dict[str, str] = {}
+        for image, value in zip(self.images, values, strict=True):
+            if image not in known and not is_missing(value):
+                known[image] = one_line(value.replace("_", " "))
+        if known:
+            self.metadata[name] = known
 
     def judged(self) -> Judged:
         """Which rows can be used, and why the others cannot."""
@@ -209,7 +227,7 @@ def assemble(rows: Rows) -> Dataset:
         text = table.column(rows.score)[wrong[0]]
         more = f" (and {len(wrong) - 1} more lines)" if len(wrong) > 1 else ""
         raise BeholderError(
-            f"{table.path} line {table.lines[wrong[0]]}: score {text!r} is not on the scale {layout.scale}{more}; is it the published file?"
+            f"{table.path} {table.place(wrong[0])}: score {text!r} is not on the scale {layout.scale}{more}; is it the published file?"
         )
     absent = sorted({rows.images[row] for row in judged.absent})
     keep = np.ones(len(rows.raters), dtype=bool)
@@ -219,7 +237,7 @@ def assemble(rows: Rows) -> Dataset:
         example = f", for example {absent[0]}" if absent else ""
         raise BeholderError(f"none of the images that {table.path} names is in {folder}{example}; {layout.title}: {layout.where}")
     if len(judged.empty):
-        notes.append(f"{len(judged.empty)} rows without rater, image or score are dropped (line {table.lines[judged.empty[0]]} first)")
+        notes.append(f"{len(judged.empty)} rows without rater, image or score are dropped ({table.place(judged.empty[0])} first)")
     if absent:
         notes.append(f"{len(absent)} images are not there ({some(absent)}): {len(judged.absent)} ratings dropped")
 
@@ -247,10 +265,13 @@ def assemble(rows: Rows) -> Dataset:
         rating_score=np.clip(judged.scores[used], layout.scale.low, layout.scale.high),
         licence=layout.licence,
         citation=layout.citation,
-        notes=tuple(notes),
+        notes=(*notes, *rows.remarks),
         attributes={name: values[used] for name, values in rows.attributes.items()},
         attribute_scales=rows.attribute_scales,
         captions=tuple(captions.get(image, "") for image in images) if captions else (),
+        prompts=tuple(rows.prompts.get(image, "") for image in images) if rows.prompts else (),
+        metadata={name: tuple(known.get(image, "") for image in images) for name, known in rows.metadata.items()},
+        parts=tuple(rows.parts[row] for row in used) if rows.parts else (),
     )
 
 

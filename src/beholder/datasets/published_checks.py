@@ -34,7 +34,7 @@ def published_findings(reader: ModuleType, root: Path) -> tuple[list[Finding], D
         rows = reader.open_rows(root)
     except BeholderError as error:
         return [*found, Finding("error", str(error))], None
-    found += [Finding("warning", note) for note in rows.notes]
+    found += [Finding("warning", note) for note in rows.notes] + [Finding("info", remark) for remark in rows.remarks]
     found += _row_findings(rows) + _image_findings(rows) + _profile_findings(rows)
     try:
         return found, assemble(rows)

@@ -35,6 +35,15 @@ class Table:
     def __len__(self) -> int:
         return len(self.lines)
 
+    def place(self, row: int) -> str:
+        """Where a row is in the file, for messages."""
+        return f"line {self.lines[row]}"
+
+    def places(self, rows: Sequence[int]) -> str:
+        """Where several rows are, for messages: their number and the first few of them."""
+        lines = [self.lines[row] for row in rows[:5]]
+        return self.place(rows[0]) if len(rows) == 1 else f"{len(rows)} lines ({some(lines if len(rows) <= 5 else [*lines, 0])})"
+
     def column(self, *names: str) -> list[str]:
         """The first of `names` that the file has.
 

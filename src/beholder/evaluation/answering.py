@@ -78,7 +78,7 @@ def asked_of(dataset: Dataset, fold: Fold) -> Asked:
 
 
 def rater_with(dataset: Dataset, fold: Fold, rater: int, *, shots: int, profile: Profile | None = None) -> Rater:
-    """The rater as the scorer meets it: profile, `shots` support ratings and the first `shots` support choices."""
+    """The rater as the scorer meets it: profile, `shots` support ratings, the first `shots` support choices, and the name in training data."""
     rows = fold.support_rows(rater, shots=shots)
     pairs = fold.support_choices.get(rater, np.zeros((0, 2), dtype=np.int64))[:shots]
     names = dataset.images
@@ -90,6 +90,7 @@ def rater_with(dataset: Dataset, fold: Fold, rater: int, *, shots: int, profile:
             scale=dataset.scale,
         ),
         choices=Choices(tuple(Choice(str(names[chosen]), str(names[other])) for chosen, other in pairs)),
+        known_as=f"{dataset.name}/{dataset.raters[rater]}",
     )
 
 
@@ -234,6 +235,8 @@ def dataset_key(dataset: Dataset) -> str:
     for name in sorted(dataset.attributes):  # trained scorers learn from these, and from captions
         digest.update(f"{name}\0{dataset.attribute_scales[name]}\0".encode() + np.ascontiguousarray(dataset.attributes[name]).tobytes())
     digest.update(json.dumps(dataset.captions).encode())
+    if dataset.prompts or dataset.metadata:
+        digest.update(json.dumps([dataset.prompts, sorted(dataset.metadata.items())]).encode())
     return digest.hexdigest()
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
 import os
-import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,15 +14,15 @@ from beholder import __version__
 from beholder.datasets.base import Dataset
 from beholder.errors import BeholderError
 from beholder.evaluation import controls
-from beholder.evaluation.answering import Answered, Cache, answers_of, ask, asked_of, dataset_key, fold_key, readable_name, short_hash
+from beholder.evaluation.answering import Answered, Cache, answers_of, ask, asked_of, dataset_key, fold_key
 from beholder.evaluation.metrics import DRAWS, evaluate
 from beholder.evaluation.protocols import Fold, Protocol, get
 from beholder.evaluation.report import Report, Row
+from beholder.evaluation.training import Lazy, Progress, Training, check, takes, trains
 from beholder.scorers.base import Scorer
 
 SHOTS = (0, 5, 10, 20, 50, 100)
 SHUFFLES = 3
-Progress = Callable[[int, int, str], None]
 _OWN = "own"
 _SHUFFLED = "shuffled-"
 
@@ -41,6 +39,7 @@ def run(
     resume: bool = True,
     with_controls: bool = True,
     profiles: Sequence[str] = (),
+    others: Sequence[Dataset] = (),
     permutations: int | None = None,
     margin: float = 0.0,
     draws: int = DRAWS,
@@ -51,7 +50,7 @@ def run(
     Args:
         dataset: ratings, images, profiles.
         scorers: name for the table -> a function that makes the scorer. Scorers are used as made, or, with `fit`, made anew and trained
-            on the training rows of every fold.
+            on the training rows of every fold; once for all that would learn the same (see `Training`).
         protocol: or its name.
         shots: numbers N of support ratings (or choices); if None those of the protocol, or `SHOTS`, or only 0 where it gives no support.
         fit: train each scorer on each fold first; see `trains` if None.
@@ -61,6 +60,7 @@ def run(
         resume: use what an earlier run left there.
         with_controls: add the rater mean, the image mean, shuffled profiles and shuffled images.
         profiles: variants of the profile ("none", "D", "T", "D+T", see `personas.prompts.reduced`) that scorers are shown besides.
+        others: further datasets that scorers whose `fit` takes `others` learn from together with the training rows.
         permutations: of the shuffled profiles, each as much work as the scorer itself; 3 at N = 0 only, where they decide whether profiles
             matter at all, else 1.
         margin: see `metrics.pairwise_accuracy`.
@@ -68,7 +68,8 @@ def run(
         progress: called with (steps done, steps in all, what is being done); in a training, several times with the same steps.
 
     Raises:
-        BeholderError: no scorer, no shots, a protocol that does not fit the dataset, or what a scorer raises.
+        BeholderError: no scorer, no shots, a protocol that does not fit the dataset, `others` that no scorer learns from, or what a scorer
+            raises.
     """
     if isinstance(protocol, str):
         protocol = get(protocol, **({"seeds": tuple(seeds)} if seeds is not None else {}))
@@ -83,22 +84,14 @@ def run(
         raise BeholderError(f"permutations = {permutations}: at least 1 is needed; leave the controls out if none is wanted")
     folds = protocol.folds(dataset)
     fit = trains(protocol, folds) if fit is None else fit
-    if fit and any(not len(fold.train_rows) for fold in folds):
-        raise BeholderError(
-            f"{protocol.line()}: there are no training ratings, so --fit has nothing to learn from; leave it out, or write --no-fit"
-        )
-    bench = _Bench(dataset, protocol, folds, shots=shots, fit=fit, out=out, resume=resume, progress=progress)
+    check(protocol, folds, scorers, fit=fit, others=others)
+    bench = _Bench(dataset, protocol, folds, shots=shots, fit=fit, others=others, out=out, resume=resume, progress=progress)
     bench.n_steps = len(folds) * len(shots) * (len(scorers) + bool(with_controls))
     for name, make in scorers.items():
         bench.add_scorer(name, make, permutations=permutations if with_controls else 0, variants=tuple(dict.fromkeys(profiles)))
     if with_controls:
         bench.add_means()
     return bench.report(margin=margin, draws=draws)
-
-
-def trains(protocol: Protocol, folds: Sequence[Fold]) -> bool:
-    """Whether scorers are trained if nothing is said: where the protocol has it so and every fold has something to learn from."""
-    return protocol.trains and all(len(fold.train_rows) for fold in folds)
 
 
 @dataclass(frozen=True)
@@ -113,11 +106,13 @@ class _Result:
 class _Bench:
     """Collects the predictions of one run; `report` measures them."""
 
-    def __init__(self, dataset: Dataset, protocol: Protocol, folds: list[Fold], *, shots, fit, out, resume, progress) -> None:
+    def __init__(self, dataset: Dataset, protocol: Protocol, folds: list[Fold], *, shots, fit, others, out, resume, progress) -> None:
         self.dataset, self.protocol, self.folds, self.shots, self.fit = dataset, protocol, folds, shots, fit
         self.asked = [asked_of(dataset, fold) for fold in folds]
-        self.out, self.resume = Path(out) if out is not None else None, resume
-        self.cache = Cache(self.out / "cache" if self.out is not None else None, resume=resume)
+        kept = {name: Path(out) / name if out is not None else None for name in ("cache", "checkpoints")}
+        self.cache = Cache(kept["cache"], resume=resume)
+        self.training = Training(dataset, fit, others=others, checkpoints=kept["checkpoints"], resume=resume)
+        self.others_key = [f"{other.name} {dataset_key(other)}" for other in others]
         common = {"beholder": __version__, "dataset": dataset_key(dataset) if out is not None else "", "protocol": protocol.name}
         self.keys = [common | {"fold_name": fold.name, "fold": fold_key(fold)} for fold in folds]
         self.results: list[_Result] = []  # the rows' evaluation is filled in by `report`
@@ -133,20 +128,22 @@ class _Bench:
 
     def add_scorer(self, name: str, make: Callable[[], Scorer], *, permutations: int, variants: Sequence[str]) -> None:
         """Predictions of one scorer for every fold and number of shots, with every set of profiles, and shuffled controls."""
-        scorer: Scorer | None = make()
+        scorer: Scorer | None = self.training.told(make())
         self._warn_if_trained_on_queries(name, scorer)
         if variants and not scorer.uses_profile:
             self.remarks.append(f"{name} does not look at profiles, so reduced ones are not tried")
             variants = ()
         row, uses_ratings = Row(scorer=name, version=scorer.version, shots=0), scorer.uses_ratings
         common = {"scorer": name, "class": scorer.name, "version": scorer.version, "fit": self.fit}
+        if self.others_key and takes(scorer, "others"):
+            common["others"] = self.others_key
         common["features"] = getattr(getattr(scorer, "features", None), "key", "")  # of another --encoder or --model: other predictions
         if common["features"] and not common["features"].startswith("none@"):
             self.features[name] = common["features"]
         shown = _shown(scorer, permutations=permutations, variants=variants)
         found: dict[tuple[str, int], list[Answered | None]] = {(what, n): [] for what in shown for n in self.shots}
         for index, fold in enumerate(self.folds):
-            ready = _Lazy(partial(self._fitted, make if scorer is None else scorer, fold, name=name, key=self.keys[index] | common))
+            ready = Lazy(partial(self._fitted, make if scorer is None else scorer, fold, name=name, key=self.keys[index] | common))
             scorer = None if self.fit else scorer  # a trained one is let go with its fold: it may be a large model
             profiles = {what: choose(self.dataset, fold) for what, choose in shown.items()}
             done: dict[tuple[int, str], Answered] = {}
@@ -240,31 +237,15 @@ class _Bench:
     def _add(self, row: Row, answered: list[Answered], *, copies: int = 1) -> None:
         self.results.append(_Result(row, answered, copies))
 
-    def _ask(self, ready: _Lazy, index: int, *, shots: int, profiles) -> Answered:
+    def _ask(self, ready: Lazy, index: int, *, shots: int, profiles) -> Answered:
         return ask(ready(), self.dataset, self.folds[index], self.asked[index], shots=shots, profiles=profiles)
 
     def _fitted(self, scorer: Scorer | Callable[[], Scorer], fold: Fold, *, name: str, key: dict[str, object]) -> Scorer:
-        if not isinstance(scorer, Scorer):
-            scorer = scorer()
-
         def progress(steps: int, of: int, what: str = "asking the model") -> None:
             self.progress(self.n_done, self.n_steps, f"{name}, {fold.name}: {what} {steps}/{of}")
 
-        if hasattr(scorer, "progress"):  # scorers that ask a language model tell how far they are
-            scorer.progress = progress
-        if not self.fit:
-            return scorer
-        options: dict[str, object] = {"progress": progress}
-        if self.out is not None and "checkpoints" in inspect.signature(scorer.fit).parameters:
-            options["checkpoints"] = self._checkpoints(name, fold, key=key)
-        return scorer.fit(self.dataset.rows(fold.train_rows), **options)
-
-    def _checkpoints(self, name: str, fold: Fold, *, key: dict[str, object]) -> Path:
-        """The folder of one training; its name holds what the training depends on, so that no other one goes on from there."""
-        folder = self.out / "checkpoints" / f"{readable_name(f'{name}-{fold.name}')}-{short_hash(key)}"
-        if not self.resume and folder.exists():
-            shutil.rmtree(folder)
-        return folder
+        made = scorer if isinstance(scorer, Scorer) else self.training.told(scorer())
+        return self.training.ready(made, fold, name=name, key=key, progress=progress)
 
     def _warn_if_trained_on_queries(self, name: str, scorer: Scorer) -> None:
         """Weights as shipped, and models that features are read from, may have seen the very images they are tested on: say so."""
@@ -310,23 +291,6 @@ def _shown(scorer: Scorer, *, permutations: int, variants: Sequence[str]) -> dic
         for index in range(permutations):
             shown[f"{_SHUFFLED}{index}"] = lambda dataset, fold, index=index: controls.other_profiles(dataset, fold, seed=index) or None
     return shown
-
-
-class _Lazy:
-    """Calls a function once, when its value is first needed: a fold that is in the cache needs no training.
-
-    Attributes:
-        made: the value; None before.
-    """
-
-    def __init__(self, make: Callable[[], Scorer]) -> None:
-        self._make = make
-        self.made: Scorer | None = None
-
-    def __call__(self) -> Scorer:
-        if self.made is None:
-            self.made = self._make()
-        return self.made
 
 
 def needed_images(dataset: Dataset, folds: Sequence[Fold], *, train: bool) -> list[str]:

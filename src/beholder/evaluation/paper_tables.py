@@ -47,7 +47,8 @@ class _Ours:
 def published() -> dict[str, Any]:
     """The paper's numbers: source, protocol, left_out, and tables of rows with srocc and plcc as [mean, standard deviation].
 
-    "probing" holds those of the probing paper: rows with [srocc, r2] of para and lapis.
+    "probing" holds those of the probing paper: rows with [srocc, r2] of para and lapis; "pamela" what is said of that paper's: source, left_out,
+    average, and rows with srocc, plcc and pairwise of held-out raters.
     """
     return json.loads(_FILE.read_text(encoding="utf-8"))
 

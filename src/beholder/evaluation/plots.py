@@ -16,7 +16,7 @@ from beholder.evaluation.metrics import METRICS
 
 PANELS = ("srocc", "mae", "personal_r", "coverage")
 # Okabe & Ito: told apart with any colour vision
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _CONTROL = "#666666"
 _DASHES = ((0, (4, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2)))
 
@@ -144,7 +144,7 @@ def _colours(curves: Mapping[str, list[dict]]) -> dict[str, str]:
     labels = dict.fromkeys((curve["label"], curve["control"]) for found in curves.values() for curve in found)
     scorers = [label for label, control in labels if not control]
     return {label: _CONTROL for label, control in labels if control} | {
-        label: _COLOURS[index % len(_COLOURS)] for index, label in enumerate(scorers)
+        label: COLOURS[index % len(COLOURS)] for index, label in enumerate(scorers)
     }
 
 

@@ -1,8 +1,9 @@
 """Who is tested on what, and what may be learned from: the splits behind every number.
 
-Three cross-validations (`new-rater-new-image`, `new-rater`, `new-image`), the same with pairwise choices instead of ratings
-(`choices`), and a split file. In all of them a rater's support and query ratings never share an image group. The zero-shot protocols are
-in `zero_shot.py`, those with a small and a large support set in `support_sets.py`, published folds in `published_folds.py`.
+Three cross-validations: `new-rater-new-image`, `new-rater`, `new-image`. In all of them a rater's support and query ratings never share an
+image group. The same with pairwise choices instead of ratings is in `choice_protocol.py`, raters that training knows beside those it does
+not in `seen_unseen.py`, the zero-shot protocols in `zero_shot.py`, those with a small and a large support set in `support_sets.py`,
+published folds and parts in `published_folds.py` and `published_parts.py`, a split file in `split_file.py`.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import difflib
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
@@ -37,6 +38,8 @@ class Fold:
             each pair is predicted once.
         small_support: if there is another, smaller support set beside `support`: rater index -> its rating rows. A run with exactly as many
             shots uses it in place of the first of `support`.
+        labels: rater index -> "seen" (training has other ratings of this rater) or "unseen", for every rater tested; {} where a protocol
+            does not tell them apart.
     """
 
     name: str
@@ -48,6 +51,7 @@ class Fold:
     query_choices: dict[int, np.ndarray] = field(default_factory=dict)
     draws: tuple[dict[int, np.ndarray], ...] = ()
     small_support: dict[int, np.ndarray] = field(default_factory=dict)
+    labels: dict[int, str] = field(default_factory=dict)
 
     @property
     def raters(self) -> list[int]:
@@ -179,7 +183,7 @@ class CrossValidation(Protocol):
                 train = other_groups
             tested = raters if self.name == "new-image" else raters[rater_fold[raters] == index]
             query, support = {}, {}
-            for rater in _some_of(tested, self.max_raters, key=[seed, 2, index]):
+            for rater in some_of(tested, self.max_raters, key=[seed, 2, index]):
                 rows = by_rater[int(rater)]
                 rows = rows[np.argsort(dataset.rating_image[rows], kind="stable")]  # whatever the order in the file
                 generator = np.random.default_rng([seed, 3, zlib.crc32(dataset.raters[rater].encode())])
@@ -189,88 +193,6 @@ class CrossValidation(Protocol):
                     query[int(rater)] = np.sort(asked)
                     support[int(rater)] = rows[row_group[rows] != index]
             yield Fold(name=f"seed{seed}-fold{index}", seed=seed, train_rows=np.flatnonzero(train), support=support, query=query)
-
-
-@dataclass(frozen=True)
-class ChoicesFromRatings(Protocol):
-    """Another protocol with choices in place of ratings: pairs of images of one group that the rater scored differently.
-
-    Support choices come from the support ratings, query choices from the query ratings; so the two share no image group. No support
-    rating is given: choices are all the evidence there is.
-
-    Args:
-        base: the protocol whose folds are used.
-        max_support, max_query: at most so many choices per rater and fold.
-    """
-
-    base: CrossValidation = field(default_factory=CrossValidation)
-    max_support: int | None = None
-    max_query: int | None = None
-    name: str = "choices"
-
-    @property
-    def seeds(self) -> Sequence[int]:
-        return self.base.seeds
-
-    @property
-    def train_has_test_raters(self) -> bool:
-        return self.base.train_has_test_raters
-
-    def line(self) -> str:
-        return f"{self.name}: choices within image groups, made from ratings, as support and query; {self.base.line()}"
-
-    def notes(self, dataset: Dataset) -> list[str]:
-        raters = {rater for fold in self.base.folds(dataset) for rater in fold.raters}
-        left = len(raters - {rater for fold in self.folds(dataset) for rater in fold.raters})
-        return self.base.notes(dataset) + ([f"{left} raters have no query choice and are not tested"] if left else [])
-
-    def folds(self, dataset: Dataset) -> list[Fold]:
-        found = []
-        for fold in self.base.folds(dataset):
-            pairs = {
-                part: {rater: choices_from_ratings(dataset, rows, seed=fold.seed)[:most] for rater, rows in getattr(fold, part).items()}
-                for part, most in (("support", self.max_support), ("query", self.max_query))
-            }
-            query = {rater: choices for rater, choices in pairs["query"].items() if len(choices)}
-            support = {rater: pairs["support"][rater] for rater in query}
-            found.append(
-                replace(
-                    fold,
-                    support={},
-                    query={rater: fold.query[rater] for rater in query},
-                    support_choices=support,
-                    query_choices=query,
-                )
-            )
-        if not any(fold.query_choices for fold in found):
-            raise BeholderError(f"no rater of {dataset.name} scored two images of one group differently: choices need groups (images.csv)")
-        return found
-
-
-def choices_from_ratings(dataset: Dataset, rows: np.ndarray, *, seed: int, within_group: bool = True, margin: float = 0.0) -> np.ndarray:
-    """The choices that one rater's ratings imply, in random order.
-
-    Args:
-        dataset: where the rows come from.
-        rows: [n] rating rows, all of the same rater.
-        seed: of the order.
-        within_group: only pairs of images of the same group.
-        margin: the two scores differ by more than this.
-
-    Returns:
-        [c, 2] int image indices (chosen, other); c may be 0.
-    """
-    rows = np.asarray(rows, dtype=np.int64)
-    rows = rows[np.argsort(dataset.rating_image[rows], kind="stable")]
-    scores, images = dataset.rating_score[rows], dataset.rating_image[rows]
-    counts = scores[:, None] - scores[None, :] > margin
-    if within_group:
-        groups = np.array([dataset.groups[image] for image in images])
-        counts &= groups[:, None] == groups[None, :]
-    chosen, other = np.nonzero(counts)
-    pairs = np.stack([images[chosen], images[other]], axis=1)
-    rater = dataset.raters[dataset.rating_rater[rows[0]]] if len(rows) else ""
-    return np.random.default_rng([seed, 4, zlib.crc32(rater.encode())]).permutation(pairs)
 
 
 def group_folds(dataset: Dataset, *, n_folds: int, seed: int) -> np.ndarray:
@@ -300,7 +222,10 @@ def get(name: str, **options) -> Protocol:
     Raises:
         BeholderError: there is no such protocol, or it has no such option.
     """
+    from beholder.evaluation.choice_protocol import ChoicesFromRatings
     from beholder.evaluation.published_folds import PublishedFolds
+    from beholder.evaluation.published_parts import PublishedParts
+    from beholder.evaluation.seen_unseen import SeenUnseen
     from beholder.evaluation.support_sets import SupportSets
     from beholder.evaluation.zero_shot import ZeroShot
 
@@ -308,7 +233,8 @@ def get(name: str, **options) -> Protocol:
         close = difflib.get_close_matches(name, names(), n=1)
         hint = f"did you mean {close[0]}? " if close else ""
         raise BeholderError(f"there is no protocol {name!r}: {hint}Known are {', '.join(names())}, or a split file with --split")
-    kinds = {"published-folds": PublishedFolds, "zero-shot": ZeroShot, "support-100": SupportSets}
+    kinds = {"published-folds": PublishedFolds, "published-parts": PublishedParts, "seen-unseen": SeenUnseen}
+    kinds |= {"zero-shot": ZeroShot, "support-100": SupportSets}
     kind = kinds.get(name.removesuffix("-strict"), CrossValidation)
     protocol = from_texts(kind, {"name": "new-rater-new-image" if name == "choices" else name, **options}, of=f"the protocol {name}")
     return ChoicesFromRatings(base=protocol) if name == "choices" else protocol
@@ -318,7 +244,7 @@ def names() -> list[str]:
     """The protocols that `get` knows."""
     from beholder.evaluation import support_sets, zero_shot
 
-    return [*_MEANINGS, "choices", *zero_shot.names(), *support_sets.names(), "published-folds"]
+    return [*_MEANINGS, "choices", "seen-unseen", *zero_shot.names(), *support_sets.names(), "published-folds", "published-parts"]
 
 
 _MEANINGS = {
@@ -340,7 +266,8 @@ def rows_by(index: np.ndarray) -> dict[int, np.ndarray]:
     return {int(value): rows for value, rows in zip(values, np.split(order, starts[1:]), strict=True)} if len(values) else {}
 
 
-def _some_of(values: np.ndarray, most: int | None, *, key: Sequence[int]) -> np.ndarray:
+def some_of(values: np.ndarray, most: int | None, *, key: Sequence[int]) -> np.ndarray:
+    """At most `most` of the values, drawn at random by `key`, ascending; all as they are if None."""
     if most is None or len(values) <= most:
         return values
     return np.sort(np.random.default_rng(list(key)).choice(values, size=most, replace=False))

@@ -24,7 +24,7 @@ SELECTION = 1.6  # weight of a parent one standard deviation better: e to this
 # What photographers and illustrators are told, beside the words of `scenes`: kind -> phrases.
 GENERAL: Mapping[str, tuple[str, ...]] = {
     "lens": ("85mm lens", "fisheye lens", "macro lens", "telephoto lens", "tilt-shift lens"),
-    "focus": ("shallow depth of field", "everything in focus", "soft focus", "bokeh background"),
+    "focus": ("shallow depth of field", "everything in focus", "selective focus", "bokeh background"),
     "exposure": ("long exposure", "fast shutter", "double exposure", "motion blur"),
     "lighting": ("rim lighting", "backlit", "volumetric light", "studio lighting", "diffuse light", "candlelight"),
     "quality": ("highly detailed", "award winning", "sharp and clean", "8k", "masterpiece", "intricate texture"),

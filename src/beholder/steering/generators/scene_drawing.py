@@ -319,7 +319,7 @@ def _city(canvas: Canvas) -> None:
             size = canvas.height * (0.012 if far > 0.2 else 0.017)
             for row in np.arange(box[1] + size, box[3] - size, size * 2.1).tolist():
                 for column in np.arange(box[0] + size, box[2] - size, size * 1.9).tolist():
-                    if not canvas.dark and canvas.scene.time != "sunset" or rng.random() < 0.42:
+                    if (not canvas.dark and canvas.scene.time != "sunset") or rng.random() < 0.42:
                         on = canvas.dark or canvas.scene.time == "sunset"
                         pen.rectangle((column, row, column + size * 0.8, row + size), fill=solid(np.array(lamp) * (1 - far * 0.6)) if on else glass)
     street = np.array((112, 112, 116), dtype=float) if canvas.scene.season != "winter" else np.array((206, 210, 218), dtype=float)

@@ -114,7 +114,7 @@ def _pattern() -> re.Pattern[str]:
 def mentions(prompt: str) -> Iterator[tuple[str, str | int]]:
     """What a prompt says, in order: (property, value); for subjects how many, for shifts "+" or "-".
 
-    How many is the number word at most two words before the noun ("three old boats"); else 4 for a plural and 1 for a singular.
+    How many is the number word with at most two others before the noun ("three old boats"); else 4 for a plural and 1 for a singular.
     """
     text = " ".join(prompt.lower().split())
     for found in _pattern().finditer(text):
@@ -125,7 +125,7 @@ def mentions(prompt: str) -> Iterator[tuple[str, str | int]]:
 def _how_many(before: str, word: str, noun: str) -> int:
     """0 to MOST."""
     near = re.split(r"[,.;:]", before)[-1].split()[-3:]
-    for place in reversed(near):
-        if place in NUMBERS:
-            return NUMBERS[place] if NUMBERS[place] != 1 or noun not in MANY else MANY[noun]
+    numbers = [NUMBERS[place] for place in near if place in NUMBERS]
+    if numbers and (0 in numbers or numbers[-1] != 1 or noun not in MANY):
+        return 0 if 0 in numbers else numbers[-1]
     return MANY.get(noun, 4 if word != noun or noun == "people" else 1)
