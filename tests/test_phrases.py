@@ -4,9 +4,13 @@ import numpy as np
 import pytest
 
 from beholder.steering import phrases
-from beholder.steering.base import Shown
+from beholder.steering.base import Judge, Judged, Shown
 from beholder.steering.generators.scene_words import CHOICES, SHIFTS, SUBJECTS, mentions
+from beholder.steering.generators.scenes import SceneGenerator, attributes, scene_of
+from beholder.steering.loop import SteerConfig, steer
 from beholder.steering.phrases import PhraseWriter, phrases_of, vocabulary
+from beholder.steering.run_folder import RunFolder
+from beholder.steering.settings import settings_of
 
 
 def propose(goal="a harbour", *, n=10, history=(), seed=0, max_words=77):
@@ -80,7 +84,10 @@ def test_phrases_of_the_vocabulary_mean_one_thing_each():
 
 
 def test_history_written_by_others_is_understood_by_its_commas():
-    assert phrases_of("a harbour,  at dawn , something of my own", "a harbour") == {"time": "at dawn", "own something of my own": "something of my own"}
+    assert phrases_of("a harbour,  at dawn , something of my own", "a harbour") == {
+        "time": "at dawn",
+        "own something of my own": "something of my own",
+    }
     bred = propose(n=40, history=[Shown("a harbour, glittering scales", 0.9), Shown("another thing", 0.1)])
     assert any("glittering scales" in prompt for prompt in bred)
 
@@ -117,3 +124,42 @@ def test_only_order_of_scores_and_prompts_matter_not_their_level():
 
 def test_it_says_that_it_is_an_example():
     assert "example" in PhraseWriter().notes()[0]
+
+
+SEED = 11
+
+
+class Planted(Judge):
+    """Likes dark, cold, busy scenes: the truth, read from the prompt and seed."""
+
+    name = "planted"
+
+    def judge(self, images, *, prompts, goal):
+        found = [attributes(scene_of(prompt, SEED)) for prompt in prompts]
+        return [Judged((1 - known["brightness"] + 1 - known["warmth"] + known["complexity"]) / 3) for known in found]
+
+
+def test_the_loop_with_phrases_and_scenes_climbs_a_planted_taste(tmp_path):
+    """Same writer, seeds and number of images: what is fed back must pay, and never lose what the first, equal iteration found."""
+    results = {}
+    for strategy in ("mils", "random"):
+        parts = {
+            "writer": PhraseWriter(),
+            "generator": SceneGenerator(size=(64, 48)),
+            "judge": Planted(),
+            "hold_out": None,
+            "config": SteerConfig(strategy=strategy, iterations=8, per_iteration=6, seed=SEED),
+        }
+        run = RunFolder(tmp_path / strategy, settings=settings_of("a view", **parts))
+        results[strategy] = steer("a view", run=run, **parts)
+    steered, by_chance = results["mils"], results["random"]
+    assert steered.counts["images"] == by_chance.counts["images"] == 49
+    assert {one.prompt for one in steered.candidates if one.iteration == 1} == {
+        one.prompt for one in by_chance.candidates if one.iteration == 1
+    }
+    assert steered.best.reward >= by_chance.best.reward > by_chance.start.reward
+
+    def late(result):
+        return np.mean([one.reward for one in result.candidates if one.iteration > 4])
+
+    assert late(steered) > late(by_chance) + 0.03

@@ -54,7 +54,9 @@ def test_a_size_out_of_range_is_refused(size):
 
 @pytest.mark.parametrize("size", [(48, 48), (97, 61), (64, 200)])
 def test_every_value_of_every_property_can_be_drawn_at_odd_sizes(size):
-    for number, prompt in enumerate(f"{phrases[0]}, {SUBJECTS['boats'][0][2]}" for values in CHOICES.values() for phrases in values.values()):
+    for number, prompt in enumerate(
+        f"{phrases[0]}, {SUBJECTS['boats'][0][2]}" for values in CHOICES.values() for phrases in values.values()
+    ):
         image = SceneGenerator(size=size).generate(prompt, seed=number)
         assert image.size == size
         assert np.asarray(image).std() > 1  # something is to be seen
@@ -142,7 +144,9 @@ def test_a_longer_phrase_wins_over_the_words_in_it():
     assert dict(mentions("snowy peaks")) == {"ground": "mountains"}
 
 
-@pytest.mark.parametrize("prompt", ["at noon, by the sea", "in the city at night", "forest in fog", "oil painting of a desert", "poster, mountains", ""])
+@pytest.mark.parametrize(
+    "prompt", ["at noon, by the sea", "in the city at night", "forest in fog", "oil painting of a desert", "poster, mountains", ""]
+)
 def test_attributes_are_those_of_the_picture(prompt):
     for seed in (1, 2):
         known, picture = attributes(scene_of(prompt, seed)), pixels(prompt, seed)
@@ -172,7 +176,9 @@ def test_more_subjects_make_a_busier_picture():
 
 
 def test_a_symmetric_city_is_its_own_mirror_image_in_the_sky_line():
-    scene = scene_of("city, symmetric composition, noon, clear sky, no sun, no people, no trees, no houses, no birds, no boats, no tower, poster", 2)
+    scene = scene_of(
+        "city, symmetric composition, noon, clear sky, no sun, no people, no trees, no houses, no birds, no boats, no tower, poster", 2
+    )
     picture = np.asarray(render(scene, size=SMALL), dtype=float)
     other = np.asarray(render(Scene(**{**vars(scene), "composition": "wide"}), size=SMALL), dtype=float)
     assert np.abs(picture - picture[:, ::-1]).mean() < 0.7 * np.abs(other - other[:, ::-1]).mean()

@@ -32,6 +32,7 @@ SCORERS = {
     "lora": "beholder.scorers.lora.scorer:LoRAScorer",
     "lora-tokencls": "beholder.scorers.lora.scorer:LoRATokenScorer",
     "ici": "beholder.scorers.ici.scorer:ICIScorer",
+    "pamela": "beholder.scorers.pamela.scorer:PamelaScorer",
     "single-stage": "beholder.scorers.baselines.single_stage:SingleStageScorer",
     "two-stage": "beholder.scorers.baselines.two_stage:TwoStageScorer",
     "pmllm": "beholder.scorers.pmllm.scorer:PMLLMScorer",

@@ -62,7 +62,9 @@ class Canvas:
     @property
     def dark(self) -> bool:
         """Whether lamps are lit."""
-        return self.scene.time == "night" or (self.scene.time == "sunset" and self.scene.weather != "clear") or self.scene.weather == "storm"
+        return (
+            self.scene.time == "night" or (self.scene.time == "sunset" and self.scene.weather != "clear") or self.scene.weather == "storm"
+        )
 
     def lit(self, colour, *, far: float = 0.0, shade: float = 1.0) -> tuple[int, int, int]:
         """A surface's colour in this light, `far` (0..1) of it lost in the distance."""
@@ -105,7 +107,9 @@ def draw(scene: Scene, size: tuple[int, int]) -> Image.Image:
     light = np.array(_LIGHT[scene.time])
     if scene.weather in ("storm", "fog", "clouds"):
         share = {"storm": 0.72, "fog": 0.6, "clouds": 0.12}[scene.weather]
-        grey = stops.mean(axis=1, keepdims=True) * {"storm": np.array([0.72, 0.76, 0.82]), "fog": np.array([1.0, 1.0, 1.01])}.get(scene.weather, 1.0)
+        grey = stops.mean(axis=1, keepdims=True) * {"storm": np.array([0.72, 0.76, 0.82]), "fog": np.array([1.0, 1.0, 1.01])}.get(
+            scene.weather, 1.0
+        )
         stops = stops * (1 - share) + grey * share
         light = light * {"storm": 0.8, "fog": 0.9, "clouds": 0.96}[scene.weather]
     image = Image.fromarray(_sky(scene, (width // 4, height // 4), stops, (sun[0] / 4, sun[1] / 4), ground / 4, rng))
@@ -132,7 +136,9 @@ def noise(rng: np.random.Generator, shape: tuple[int, int], *, cells: tuple[int,
     return total
 
 
-def _sky(scene: Scene, size: tuple[int, int], stops: np.ndarray, sun: tuple[float, float], ground: float, rng: np.random.Generator) -> np.ndarray:
+def _sky(
+    scene: Scene, size: tuple[int, int], stops: np.ndarray, sun: tuple[float, float], ground: float, rng: np.random.Generator
+) -> np.ndarray:
     """[height, width, 3] uint8: gradient, glow and clouds at a quarter of the size."""
     width, height = size
     down = np.clip(np.arange(height) / max(1.0, ground), 0, 1)
@@ -144,7 +150,9 @@ def _sky(scene: Scene, size: tuple[int, int], stops: np.ndarray, sun: tuple[floa
         glow = dim * (0.55 * np.exp(-((away / 0.14) ** 2)) + 0.5 * np.exp(-away / 0.28))
         sky += glow[..., None] * (np.array(_SUN[scene.time], dtype=np.float32) - sky)
     clouds = noise(rng, (height, width), cells=(5, 3))
-    level, soft, thickness = {"clear": (0.85, 1.2, 0.35), "clouds": (0.12, 1.9, 0.88), "fog": (0.3, 0.8, 0.3), "storm": (-0.5, 1.1, 0.92)}[scene.weather]
+    level, soft, thickness = {"clear": (0.85, 1.2, 0.35), "clouds": (0.12, 1.9, 0.88), "fog": (0.3, 0.8, 0.3), "storm": (-0.5, 1.1, 0.92)}[
+        scene.weather
+    ]
     cover = thickness * np.clip((clouds - level) * soft, 0, 1)[..., None]
     edge = np.clip(clouds - level, 0, 1)[..., None] * 0.5
     bright = stops[-1] * 0.4 + np.array(_SUN[scene.time]) * 0.6 if scene.time != "night" else stops[-1] * 1.15
@@ -279,7 +287,10 @@ def _desert(canvas: Canvas) -> None:
         canvas.pen.polygon(canvas.outline(heights), fill=canvas.lit(sand, far=far, shade=1.05 - 0.05 * step))
         falling = np.gradient(heights) * (1 if canvas.sun[0] < canvas.width / 2 else -1) > 0
         depth = np.convolve(falling, np.ones(9) / 9, mode="same") * tall * 1.3
-        edge = [*zip(across.tolist(), heights.tolist(), strict=True), *zip(across[::-1].tolist(), (heights + depth)[::-1].tolist(), strict=True)]
+        edge = [
+            *zip(across.tolist(), heights.tolist(), strict=True),
+            *zip(across[::-1].tolist(), (heights + depth)[::-1].tolist(), strict=True),
+        ]
         canvas.pen.polygon(edge, fill=canvas.lit(sand, far=far, shade=0.72))
 
 
@@ -321,13 +332,15 @@ def _city(canvas: Canvas) -> None:
                 for column in np.arange(box[0] + size, box[2] - size, size * 1.9).tolist():
                     if (not canvas.dark and canvas.scene.time != "sunset") or rng.random() < 0.42:
                         on = canvas.dark or canvas.scene.time == "sunset"
-                        pen.rectangle((column, row, column + size * 0.8, row + size), fill=solid(np.array(lamp) * (1 - far * 0.6)) if on else glass)
+                        pen.rectangle(
+                            (column, row, column + size * 0.8, row + size), fill=solid(np.array(lamp) * (1 - far * 0.6)) if on else glass
+                        )
     street = np.array((112, 112, 116), dtype=float) if canvas.scene.season != "winter" else np.array((206, 210, 218), dtype=float)
     pen.rectangle((0, canvas.ground, canvas.width, canvas.height), fill=canvas.lit(street, shade=0.9))
     middle = canvas.width / 2 if symmetric else canvas.sun[0]
-    for edge, colour, half in ((0.0, (82, 84, 90), 0.42), (0.0, (232, 226, 200), 0.012)):
-        top, bottom = canvas.width * half * 0.12, canvas.width * half
-        road = [(middle - top, canvas.ground), (middle + top, canvas.ground), (middle + bottom, canvas.height), (middle - bottom, canvas.height + edge)]
+    for colour, half in (((82, 84, 90), 0.42), ((232, 226, 200), 0.012)):
+        far, near, low, high = canvas.width * half * 0.12, canvas.width * half, canvas.height, canvas.ground
+        road = [(middle - far, high), (middle + far, high), (middle + near, low), (middle - near, low)]
         pen.polygon(road, fill=canvas.lit(colour))
 
 

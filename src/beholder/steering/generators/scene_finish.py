@@ -71,7 +71,11 @@ def _dabs(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     height, width = pixels.shape[:2]
     cell = max(2, height // 70)
     rows, columns = np.mgrid[0:height, 0:width]
-    wobble = rng.integers(-cell // 2, cell // 2 + 1, (2, height // 2 + 1, width // 2 + 1)).repeat(2, axis=1).repeat(2, axis=2)[:, :height, :width]
+    wobble = (
+        rng.integers(-cell // 2, cell // 2 + 1, (2, height // 2 + 1, width // 2 + 1))
+        .repeat(2, axis=1)
+        .repeat(2, axis=2)[:, :height, :width]
+    )
     cell_row, cell_column = (rows + wobble[0]) // cell, (columns + wobble[1]) // (2 * cell)
     jitter = rng.integers(-cell, cell + 1, (2, height // cell + 4, width // cell + 4))
     own = (cell_row % jitter.shape[1], cell_column % jitter.shape[2])

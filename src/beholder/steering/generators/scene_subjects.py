@@ -75,29 +75,54 @@ def tree(canvas: Canvas, x: float, foot: float, tall: float, *, kind: str, far: 
     wood = canvas.lit((96, 70, 50), far=far)
     light, dark = canvas.lit(leaves, far=far), canvas.lit(leaves, far=far, shade=0.68)
     if kind == "conifer":
-        light, dark = canvas.lit(leaves * 0.4 + np.array((34, 78, 50)) * 0.6, far=far), canvas.lit(leaves * 0.3 + np.array((20, 48, 34)) * 0.6, far=far)
+        light, dark = (
+            canvas.lit(leaves * 0.4 + np.array((34, 78, 50)) * 0.6, far=far),
+            canvas.lit(leaves * 0.3 + np.array((20, 48, 34)) * 0.6, far=far),
+        )
         pen.rectangle((x - tall * 0.025, foot - tall * 0.16, x + tall * 0.025, foot), fill=wood)
         for top, low, half in ((1.0, 0.58, 0.13), (0.8, 0.34, 0.19), (0.58, 0.1, 0.25)):
             pen.polygon([(x, foot - top * tall), (x - half * tall, foot - low * tall), (x + half * tall, foot - low * tall)], fill=light)
             pen.polygon([(x, foot - top * tall), (x + 0.02 * tall, foot - low * tall), (x + half * tall, foot - low * tall)], fill=dark)
             if season == "winter":
                 tip = top - 0.4 * (top - low)
-                pen.polygon([(x, foot - top * tall), (x - half * 0.4 * tall, foot - tip * tall), (x + half * 0.4 * tall, foot - tip * tall)], fill=canvas.lit((240, 244, 250), far=far))
+                pen.polygon(
+                    [(x, foot - top * tall), (x - half * 0.4 * tall, foot - tip * tall), (x + half * 0.4 * tall, foot - tip * tall)],
+                    fill=canvas.lit((240, 244, 250), far=far),
+                )
     elif kind == "palm":
         lean = tall * 0.18 * (1 if x < canvas.width / 2 else -1)
-        pen.line([(x, foot), (x + lean * 0.4, foot - tall * 0.4), (x + lean, foot - tall * 0.82)], fill=wood, width=max(2, int(tall * 0.045)))
+        pen.line(
+            [(x, foot), (x + lean * 0.4, foot - tall * 0.4), (x + lean, foot - tall * 0.82)], fill=wood, width=max(2, int(tall * 0.045))
+        )
         for angle in np.linspace(-0.25, 3.4, 8).tolist():
             dx, dy = np.cos(angle) * tall * 0.32, np.sin(angle) * tall * 0.2
             crown = (x + lean, foot - tall * 0.82)
-            pen.line([crown, (crown[0] + dx * 0.6, crown[1] - dy - tall * 0.03), (crown[0] + dx, crown[1] - dy * 0.35 + tall * 0.06)], fill=light if dx < 0 else dark, width=max(2, int(tall * 0.035)))
+            pen.line(
+                [crown, (crown[0] + dx * 0.6, crown[1] - dy - tall * 0.03), (crown[0] + dx, crown[1] - dy * 0.35 + tall * 0.06)],
+                fill=light if dx < 0 else dark,
+                width=max(2, int(tall * 0.035)),
+            )
     elif kind == "cactus":
         green = canvas.lit((84, 128, 70), far=far)
         thick = max(2, int(tall * 0.11))
         pen.line([(x, foot), (x, foot - tall * 0.62)], fill=green, width=thick)
         for side, low, high in ((-1, 0.22, 0.5), (1, 0.32, 0.58)):
-            pen.line([(x, foot - low * tall), (x + side * tall * 0.16, foot - low * tall), (x + side * tall * 0.16, foot - high * tall)], fill=green, width=max(2, thick * 2 // 3), joint="curve")
+            pen.line(
+                [(x, foot - low * tall), (x + side * tall * 0.16, foot - low * tall), (x + side * tall * 0.16, foot - high * tall)],
+                fill=green,
+                width=max(2, thick * 2 // 3),
+                joint="curve",
+            )
     else:
-        pen.polygon([(x - tall * 0.035, foot), (x + tall * 0.035, foot), (x + tall * 0.015, foot - tall * 0.5), (x - tall * 0.015, foot - tall * 0.5)], fill=wood)
+        pen.polygon(
+            [
+                (x - tall * 0.035, foot),
+                (x + tall * 0.035, foot),
+                (x + tall * 0.015, foot - tall * 0.5),
+                (x - tall * 0.015, foot - tall * 0.5),
+            ],
+            fill=wood,
+        )
         bare = season == "winter"
         blossom = canvas.lit((246, 196, 212), far=far) if season == "spring" and canvas.rng.random() < 0.5 else None
         crowns = ((0.0, 0.56, 0.24), (-0.17, 0.48, 0.18), (0.18, 0.5, 0.18), (0.02, 0.78, 0.2))
@@ -105,7 +130,10 @@ def tree(canvas: Canvas, x: float, foot: float, tall: float, *, kind: str, far: 
             at = (x + dx * tall, foot - up * tall)
             if bare:
                 pen.line([(x, foot - tall * 0.3), (at[0], at[1] - size * tall * 0.6)], fill=wood, width=max(1, int(tall * 0.02)))
-                pen.ellipse((at[0] - size * 0.7 * tall, at[1] - size * tall, at[0] + size * 0.7 * tall, at[1] + 0), fill=canvas.lit((214, 222, 232), far=far))
+                pen.ellipse(
+                    (at[0] - size * 0.7 * tall, at[1] - size * tall, at[0] + size * 0.7 * tall, at[1] + 0),
+                    fill=canvas.lit((214, 222, 232), far=far),
+                )
                 continue
             pen.ellipse((at[0] - size * tall, at[1] - size * tall, at[0] + size * tall, at[1] + size * tall), fill=dark)
         for dx, up, size in () if bare else crowns:
@@ -118,11 +146,37 @@ def _boat(canvas: Canvas, x: float, foot: float, tall: float, far: float) -> Non
     hull = ((150, 60, 50), (240, 240, 236), (50, 74, 110))[int(canvas.rng.integers(3))]
     for step in range(4):
         half = tall * (0.34 - 0.05 * step)
-        pen.line((x - half, foot + tall * (0.05 + 0.05 * step), x + half, foot + tall * (0.05 + 0.05 * step)), fill=canvas.lit((40, 70, 92), far=far), width=max(1, int(tall * 0.02)))
-    pen.polygon([(x - tall * 0.42, foot - tall * 0.12), (x + tall * 0.42, foot - tall * 0.12), (x + tall * 0.3, foot + tall * 0.03), (x - tall * 0.32, foot + tall * 0.03)], fill=canvas.lit(hull, far=far))
+        pen.line(
+            (x - half, foot + tall * (0.05 + 0.05 * step), x + half, foot + tall * (0.05 + 0.05 * step)),
+            fill=canvas.lit((40, 70, 92), far=far),
+            width=max(1, int(tall * 0.02)),
+        )
+    pen.polygon(
+        [
+            (x - tall * 0.42, foot - tall * 0.12),
+            (x + tall * 0.42, foot - tall * 0.12),
+            (x + tall * 0.3, foot + tall * 0.03),
+            (x - tall * 0.32, foot + tall * 0.03),
+        ],
+        fill=canvas.lit(hull, far=far),
+    )
     pen.line((x, foot - tall * 0.1, x, foot - tall), fill=canvas.lit((90, 70, 56), far=far), width=max(1, int(tall * 0.025)))
-    pen.polygon([(x + side * tall * 0.03, foot - tall * 0.97), (x + side * tall * 0.03, foot - tall * 0.18), (x + side * tall * 0.38, foot - tall * 0.18)], fill=canvas.lit((250, 248, 240), far=far))
-    pen.polygon([(x - side * tall * 0.03, foot - tall * 0.85), (x - side * tall * 0.03, foot - tall * 0.18), (x - side * tall * 0.26, foot - tall * 0.18)], fill=canvas.lit((222, 216, 204), far=far))
+    pen.polygon(
+        [
+            (x + side * tall * 0.03, foot - tall * 0.97),
+            (x + side * tall * 0.03, foot - tall * 0.18),
+            (x + side * tall * 0.38, foot - tall * 0.18),
+        ],
+        fill=canvas.lit((250, 248, 240), far=far),
+    )
+    pen.polygon(
+        [
+            (x - side * tall * 0.03, foot - tall * 0.85),
+            (x - side * tall * 0.03, foot - tall * 0.18),
+            (x - side * tall * 0.26, foot - tall * 0.18),
+        ],
+        fill=canvas.lit((222, 216, 204), far=far),
+    )
 
 
 def _house(canvas: Canvas, x: float, foot: float, tall: float, far: float) -> None:
@@ -132,7 +186,10 @@ def _house(canvas: Canvas, x: float, foot: float, tall: float, far: float) -> No
     left, right, eaves = x - tall * 0.5, x + tall * 0.5, foot - tall * 0.55
     pen.rectangle((left, eaves, right, foot), fill=canvas.lit(wall, far=far))
     pen.rectangle((x + tall * 0.1, eaves, right, foot), fill=canvas.lit(wall, far=far, shade=0.8))
-    pen.polygon([(left - tall * 0.08, eaves), (x - tall * 0.25, foot - tall), (x + tall * 0.3, foot - tall), (right + tall * 0.08, eaves)], fill=canvas.lit(roof, far=far))
+    pen.polygon(
+        [(left - tall * 0.08, eaves), (x - tall * 0.25, foot - tall), (x + tall * 0.3, foot - tall), (right + tall * 0.08, eaves)],
+        fill=canvas.lit(roof, far=far),
+    )
     pen.rectangle((x + tall * 0.14, foot - tall * 1.08, x + tall * 0.22, foot - tall * 0.9), fill=canvas.lit((130, 84, 70), far=far))
     window = solid(np.array(_LAMP)) if canvas.dark or canvas.scene.time == "sunset" else canvas.lit((86, 116, 140), far=far)
     for dx in (-0.32, 0.3):
@@ -147,11 +204,17 @@ def _tower(canvas: Canvas, x: float, foot: float, tall: float, far: float) -> No
         wide, narrow = tall * (0.115 - 0.009 * step), tall * (0.115 - 0.009 * (step + 1))
         colour = (240, 238, 232) if step % 2 == 0 else (196, 62, 54)
         pen.polygon([(x - wide, low), (x + wide, low), (x + narrow, high), (x - narrow, high)], fill=canvas.lit(colour, far=far))
-        pen.polygon([(x + wide * 0.3, low), (x + wide, low), (x + narrow, high), (x + narrow * 0.3, high)], fill=canvas.lit(colour, far=far, shade=0.78))
+        pen.polygon(
+            [(x + wide * 0.3, low), (x + wide, low), (x + narrow, high), (x + narrow * 0.3, high)],
+            fill=canvas.lit(colour, far=far, shade=0.78),
+        )
     pen.rectangle((x - tall * 0.085, foot - tall * 0.83, x + tall * 0.085, foot - tall * 0.79), fill=canvas.lit((70, 70, 76), far=far))
     lamp = _LAMP if canvas.dark or canvas.scene.time != "noon" else canvas.lit((200, 214, 220), far=far)
     pen.rectangle((x - tall * 0.05, foot - tall * 0.92, x + tall * 0.05, foot - tall * 0.83), fill=lamp)
-    pen.polygon([(x - tall * 0.07, foot - tall * 0.92), (x + tall * 0.07, foot - tall * 0.92), (x, foot - tall)], fill=canvas.lit((170, 56, 50), far=far))
+    pen.polygon(
+        [(x - tall * 0.07, foot - tall * 0.92), (x + tall * 0.07, foot - tall * 0.92), (x, foot - tall)],
+        fill=canvas.lit((170, 56, 50), far=far),
+    )
 
 
 def _person(canvas: Canvas, x: float, foot: float, tall: float, far: float) -> None:
@@ -162,13 +225,27 @@ def _person(canvas: Canvas, x: float, foot: float, tall: float, far: float) -> N
     pen.ellipse((x - tall * 0.22, foot - tall * 0.025, x + tall * 0.22, foot + tall * 0.025), fill=shadow)
     for side in (-1, 1):
         pen.line((x, foot - tall * 0.45, x + side * stride, foot), fill=dark, width=max(2, int(tall * 0.08)))
-    pen.polygon([(x - tall * 0.11, foot - tall * 0.82), (x + tall * 0.11, foot - tall * 0.82), (x + tall * 0.14, foot - tall * 0.38), (x - tall * 0.14, foot - tall * 0.38)], fill=coat)
+    pen.polygon(
+        [
+            (x - tall * 0.11, foot - tall * 0.82),
+            (x + tall * 0.11, foot - tall * 0.82),
+            (x + tall * 0.14, foot - tall * 0.38),
+            (x - tall * 0.14, foot - tall * 0.38),
+        ],
+        fill=coat,
+    )
     pen.ellipse((x - tall * 0.075, foot - tall, x + tall * 0.075, foot - tall * 0.84), fill=dark)
 
 
 def _bird(canvas: Canvas, x: float, y: float, size: float) -> None:
     dark = canvas.lit((40, 42, 52), far=0.25)
-    points = [(x - size, y - size * 0.35), (x - size * 0.45, y - size * 0.5), (x, y), (x + size * 0.45, y - size * 0.5), (x + size, y - size * 0.35)]
+    points = [
+        (x - size, y - size * 0.35),
+        (x - size * 0.45, y - size * 0.5),
+        (x, y),
+        (x + size * 0.45, y - size * 0.5),
+        (x + size, y - size * 0.35),
+    ]
     canvas.pen.line(points, fill=dark, width=max(1, int(size * 0.22)), joint="curve")
 
 
