@@ -260,7 +260,7 @@ def test_an_address_without_an_image_is_broken():
 # a server: failures
 
 
-@pytest.mark.parametrize(("status", "kind", "times"), [(500, "failed", 2), (502, "failed", 2), (429, "unreachable", 7), (503, "unreachable", 7)])
+@pytest.mark.parametrize(("status", "kind", "times"), [(500, "failed", 2), (504, "failed", 2), (429, "unreachable", 7), (502, "unreachable", 7), (503, "unreachable", 7)])
 def test_what_may_be_right_the_next_time_is_tried_again(status, kind, times):
     with serving(lambda body, number: draws(body, number) if number == 3 else (status, "busy")) as server:
         assert endpoint(server).generate("x", seed=1)
@@ -288,6 +288,23 @@ def test_a_late_answer():
 
     with serving(late) as server:
         assert "no image within 0.1 s, 2 times" in failure(endpoint(server, timeout=0.1, retries=1))
+
+
+def test_a_connection_that_is_lost_each_time_is_an_outage_and_no_fault_of_the_prompt():
+    """What tunnels and containers do whose server is down: they take the connection and close it."""
+    with serving(draws) as server:
+        generator = endpoint(server, retries=1, backoff=0.001)
+        generator.generate("x", seed=1)
+        server.answer = lambda body, number: 1 / 0  # the handler dies without an answer
+        assert "broke the connection" in failure(generator, kind="unreachable")
+
+
+def test_garbage_is_broken_where_images_came_before():
+    with serving(draws) as server:
+        generator = endpoint(server)
+        generator.generate("x", seed=1)
+        server.answer = lambda body, number: {"error": "out of memory"}
+        assert "out of memory" in failure(generator, kind="broken")
 
 
 def test_nobody_there():

@@ -91,7 +91,7 @@ def test_training_raters_are_answered_by_their_own_token():
 
 
 def test_prompts_and_metadata_are_read_when_told():
-    alone = fitted(replace(FAST, base="none"))  # a ridge on features would begin at what the training images' prompts explain
+    alone = fitted(replace(FAST, base="none"))  # without a ridge the transformer itself has to learn main effects
     told, untold = using(alone), using(alone)
     told.tell(planted()[0].about())
     oil = np.array(["oil" in prompt for prompt in planted()[0].prompts[-N_NEW_IMAGES:]])

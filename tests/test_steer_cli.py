@@ -32,6 +32,12 @@ def complaint(stderr):
     return one_sentence("\n".join(line for line in stderr.splitlines() if "nobody is named" not in line))
 
 
+class Asked(list):
+    """Paths that were asked for and answered; beyond `at_most` of them the server is away."""
+
+    at_most = 10**6
+
+
 @contextmanager
 def stand_in():
     """The server of examples/, in a thread; gives its URL and the list of paths that were asked for."""
@@ -39,10 +45,17 @@ def stand_in():
     spec = importlib.util.spec_from_file_location("openai_stand_in", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    asked = []
+    asked = Asked()
 
     class Counting(module.Handler):
         def do_POST(self):
+            if len(asked) >= asked.at_most:
+                self.rfile.read(int(self.headers["Content-Length"]))
+                self.send_response(503)
+                self.send_header("Retry-After", "4000")
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return
             asked.append(self.path)
             super().do_POST()
 
@@ -134,6 +147,31 @@ def test_a_server_that_goes_away_stops_the_run_and_nothing_is_lost(tmp_path):
     assert url in complaint(gone.stderr)
 
 
+def test_an_outage_in_the_middle_leaves_a_report_and_the_same_command_goes_on(tmp_path):
+    with stand_in() as (url, asked):
+        command = ("steer", "a boat", "--writer", "phrases", "--generator", f"{url}#scenes", "--age", "20-29", *STUB, *SMALL, "--concurrency", "1")
+        whole = beholder(*command, "--out", tmp_path / "whole", "--json")
+        del asked[:]
+        asked.at_most = 3
+        stopped = beholder(*command, "--out", tmp_path / "run", "--json")
+        assert stopped.exit_code == 2
+        message = one_sentence(stopped.stderr)
+        assert "503" in message and "the 3 images made up to now" in message and str(tmp_path / "run") in message
+        page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+        assert "not finished" in page and page.count("<img") >= 3
+        del asked[:]
+        asked.at_most = 99
+        resumed = beholder(*command, "--out", tmp_path / "run", "--json")
+    assert len(asked) == 4
+    same, other = json.loads(resumed.stdout), json.loads(whole.stdout)
+    assert (same["prompt"], same["reward"], same["counts"]) == (other["prompt"], other["reward"], other["counts"])
+
+
+def test_a_prompt_of_blanks_makes_no_folder(tmp_path):
+    found = beholder("steer", "  ", *LOCAL, *STUB, "--out", tmp_path / "run")
+    assert found.exit_code == 2 and "empty" in complaint(found.stderr) and not (tmp_path / "run").exists()
+
+
 def test_best_of_n_keeps_the_best_of_some_seeds(tmp_path):
     found = beholder("steer", "a boat", "--generator", "scenes", *STUB, "--pick", "2", "of", "5", "--out", tmp_path / "run", "--json")
     assert found.exit_code == 0, found.stderr
@@ -175,6 +213,8 @@ def test_drift_is_taken_off(tmp_path):
         (["--writer", "phrases"], ["--generator is missing", "scenes"]),
         (["--generator", "scenes"], ["--writer is missing", "phrases"]),
         ([*LOCAL, "--pick", "5", "of", "2"], ["--pick", "1 of 16"]),
+        ([*LOCAL, "--pick", "1", "of", "2"], ["leave out", "--writer"]),
+        (["--generator", "scenes", "--pick", "1", "of", "9", "--budget", "2"], ["leave out", "--budget"]),
         ([*LOCAL, "--faithful", "0.5"], ["--faithful-model"]),
         ([*LOCAL, "--size", "big"], ["size", "512x512"]),
         ([*LOCAL, "--strategy", "luck"], ["luck", "mils"]),

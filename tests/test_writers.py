@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import types
+import warnings
 
 import pytest
 
@@ -13,6 +14,9 @@ import tiny_chat_models
 from beholder.backbones.chat import open_chat_model
 from beholder.errors import BeholderError
 from beholder.steering.base import CallFailed, Proposal, Shown, Writer
+from beholder.steering.ledger import Ledger
+from beholder.steering.recorded_writer import RecordedWriter
+from beholder.steering.run_folder import RunFolder, RunFolderWarning
 from beholder.steering.writers import ChatWriter, instruction, open_writer
 from chat_server import completion, serving
 from command_line import refused
@@ -192,6 +196,32 @@ def test_a_failure_of_a_further_question_keeps_what_there_is(answer, kind):
             failure(lambda: writer.propose("a lake", **CALL), kind)
         else:
             assert writer.propose("a lake", **CALL).prompts == ("a lake in fog",)
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_call_given_up_between_two_questions_asks_neither_answered_one_again(tmp_path, killed):
+    """Whether the server went away or the program was killed: what was answered is in the run's folder."""
+
+    def short(request, number):
+        return numbered(f"a lake, try {number}") if number != 3 else (503, "gone")
+
+    def proposal(writer):
+        with RunFolder(tmp_path / "run", settings={}) as run:
+            book = Ledger(run, goal="a lake", seed=0, tries=3)
+            return RecordedWriter(writer, book=book, max_words=30).propose(1, 1, n=4, history=(), iteration=1)
+
+    with serving(short) as server:
+        with pytest.raises(BeholderError, match=r"same command goes on from there"):
+            proposal(writer_at(server, retries=0))
+        if killed:  # in the middle of a line
+            with (tmp_path / "run" / "events.jsonl").open("ab") as log:
+                log.write(b'{"kind": "ans')
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RunFolderWarning)
+            found = proposal(writer_at(server))
+    assert found.prompts == ("a lake, try 1", "a lake, try 2", "a lake, try 4", "a lake, try 5")
+    assert len(server.requests) == 5
+    assert "a lake, try 2" in server.requests[3]["text"], "it goes on with what was there"
 
 
 def test_histories_longer_than_the_context_of_a_server_are_shortened_from_their_end():

@@ -266,11 +266,16 @@ class Eye:
 
 def check_takes_others(*scorers: Scorer | type[Scorer]) -> None:
     """Refuse further training data if none of these scorers can learn from several datasets together."""
-    if not any("others" in inspect.signature(scorer.fit).parameters for scorer in scorers):
+    if not any(map(takes_others, scorers)):
         names = ", ".join(scorer.name for scorer in scorers)
         raise BeholderError(
             f"{names} cannot learn from several datasets together: leave the others out (--with), or take pamela, which can"
         )
+
+
+def takes_others(scorer: Scorer | type[Scorer]) -> bool:
+    """Whether a scorer can learn from several datasets together."""
+    return "others" in inspect.signature(scorer.fit).parameters
 
 
 def _placed(about: Mapping[str, About], *, first_of: Mapping[str, str], files: Mapping[str, str]) -> dict[str, About]:

@@ -176,15 +176,13 @@ def bench(
 
 def _further(given: list[str] | None, *, beside: Dataset, names: list[str], fit: bool) -> tuple[Dataset, ...]:
     """The datasets that are learned from beside the folds of `beside`; refused before anything long is done."""
-    from beholder import scorers
-    from beholder.cli.joint import further
+    from beholder.cli.joint import check_learned_from, further
     from beholder.errors import BeholderError
-    from beholder.eye import check_takes_others
 
     if given and not fit:
         raise BeholderError(f"--with {given[0]} is learned from as well, but nothing is trained: leave it out, or write --fit")
     if given:
-        check_takes_others(*(scorers.scorer_class(name) for name in names))
+        check_learned_from(names)
     return further(given, beside=beside)
 
 

@@ -41,6 +41,24 @@ def further(given: Sequence[str] | None, *, beside: Dataset) -> tuple[Dataset, .
     return tuple(found)
 
 
+def check_learned_from(names: Sequence[str]) -> None:
+    """Refuse further datasets that none of the scorers would learn from: none can, or none is to (joint=false).
+
+    Args:
+        names: as on the command line, with options in brackets.
+    """
+    from beholder import scorers
+    from beholder.errors import BeholderError
+    from beholder.eye import check_takes_others, takes_others
+
+    classes = [scorers.scorer_class(name) for name in names]
+    check_takes_others(*classes)
+    able = [(name, cls) for name, cls in zip(names, classes, strict=True) if takes_others(cls)]
+    chosen = [scorers.typed_options(cls, scorers.parse_name(name)[1]).get("options") for name, cls in able]
+    if not any(getattr(options, "joint", True) for options in chosen):
+        raise BeholderError(f"{', '.join(name for name, _ in able)} learns from one dataset alone (joint=false): leave --with out, or joint=false")
+
+
 def training_part(dataset: Dataset) -> Dataset:
     """The ratings of the published training part, if the dataset has parts; else all of them.
 

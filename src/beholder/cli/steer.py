@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -71,7 +71,7 @@ def steer(
     """Steer an image generator by one person's taste: a writer varies the prompt, the generator renders, a scorer says how much this person will like it.
 
     Every prompt, image and score is kept in the run's folder with report.html; after an interruption the same command goes on there and repeats no call. Nothing leaves this
-    machine but prompts, to the servers that --writer and --generator name.
+    machine but prompts and their rewards, to the servers that --writer and --generator name.
     """
     from beholder import scorers
     from beholder.errors import BeholderError
@@ -88,6 +88,10 @@ def steer(
     if not generator or not (writer or keeps):
         missing = "--generator" if not generator else "--writer"
         raise BeholderError(f"{missing} is missing: name one, or try  --writer phrases --generator scenes, which need no model")
+    if keeps and (writer or budget is not None):
+        raise BeholderError("--pick leaves the prompt as it is and makes as many images as it says: leave out --writer and --budget")
+    if not prompt.strip():
+        raise BeholderError("the prompt is empty: say what the image is to show")
     open_strategy(strategy)  # says now what is wrong with it
     config = SteerConfig(
         strategy=strategy,
@@ -116,8 +120,13 @@ def steer(
             watching = ScorerJudge(opened.enter_context(scorers.load(other)), raters=raters, look_in=look_in)
         settings = settings_of(prompt, writer=author, generator=painter, judge=judge, hold_out=watching, config=config, pick=keeps)
         run = opened.enter_context(RunFolder(out or _default_out(prompt, settings), settings=settings))
-        with progress_bar("steering") as progress:
-            result = _run(prompt, author, painter, judge, watching, config, run, keeps, progress or lines_of_progress())
+        try:
+            with progress_bar("steering") as progress:
+                result = _run(prompt, author, painter, judge, watching, config, run, keeps, progress or lines_of_progress())
+        except BaseException:  # it stops here and goes on later
+            with suppress(BeholderError):  # the reason why it stopped says more
+                write_report(run)
+            raise
         report = write_report(run)
         remarks = (*result.notes, *eye.scorer.notes())
     for line in remarks:

@@ -27,10 +27,10 @@ def train(
     in brackets: "pmllm\\[steps=500,layers=5]" (docs/pmllm.md has them all).
     """
     from beholder import scorers
-    from beholder.cli.joint import further, training_part
+    from beholder.cli.joint import check_learned_from, further, training_part
     from beholder.datasets import read
     from beholder.errors import BeholderError
-    from beholder.eye import Eye, check_takes_others
+    from beholder.eye import Eye
     from beholder.scorers.feature_sources import sources, takes_model, with_model
 
     cls = scorers.scorer_class(scorer)
@@ -40,7 +40,7 @@ def train(
     if model is not None and not takes_model(scorer):
         raise BeholderError(f"--model = {model!r}, but {scorer} takes none: leave it out, or give it as --encoder")
     if others:
-        check_takes_others(cls)
+        check_learned_from([scorer])
     ratings = read(dataset, data)
     for line in ratings.notes:
         note(line)

@@ -88,9 +88,13 @@ class Annotations(Source):
         columns: dict[str, list[str]] = {name: [] for name in ("rater", "image", "path", "score", "part")}
         lines, origin, kept = [], [], []
         for part, path in _files(folder).items():
-            for line, entry in enumerate(_entries(path), start=1):
-                top = {plain(key): value for key, value in entry.items() if not isinstance(value, Mapping)}
-                for name, spellings in (NEEDED | {"path": PATHS}).items():
+            entries = _entries(path)
+            tops = [{plain(key): value for key, value in entry.items() if not isinstance(value, Mapping)} for entry in entries]
+            # the same field in all of a file: another one, where that is empty, may be on another scale
+            score = next((key for key in NEEDED["score"] if any(text_of(top.get(key)) for top in tops)), "")
+            fields = NEEDED | {"path": PATHS, "score": (score,)}
+            for line, (entry, top) in enumerate(zip(entries, tops, strict=True), start=1):
+                for name, spellings in fields.items():
                     columns[name].append(next((text_of(top[key]) for key in spellings if text_of(top.get(key))), ""))
                 columns["part"].append(part)
                 lines.append(line)
@@ -171,7 +175,7 @@ def _entries(path: Path) -> list[dict[str, Any]]:
         raise BeholderError(f"{path} cannot be read: {error.strerror or error}; unpack the dataset again") from None
     except UnicodeDecodeError:
         raise BeholderError(f"{path} is not UTF-8 text: unpack the dataset again") from None
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, RecursionError) as error:
         raise BeholderError(f"{path} is not valid JSON ({error}): unpack the dataset again") from None
     if isinstance(values, Mapping):
         lists = [value for value in values.values() if isinstance(value, list)]
@@ -260,6 +264,8 @@ def _say_what_is_odd(rows: Rows) -> None:
         rows.notes.append(f"no entry has a prompt under a known name ({', '.join(PROMPTS[:3])}, ...): they have {keys}")
     if not rows.profiles:
         rows.notes.append(f"no entry has demographics under a known name (age, gender, ...): they have {keys}")
+    if not rows.metadata:
+        rows.notes.append(f"no entry has metadata of its image under a known name (image_metadata, group, style, ...): they have {keys}")
     n_images = len(set(rows.images) - {""})
     for name, known in ({"prompt": rows.prompts} | rows.metadata).items():
         if 0 < len(known) < n_images:

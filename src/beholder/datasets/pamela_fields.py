@@ -45,7 +45,10 @@ LEVELS = {
     **dict.fromkeys(("advanced", "high"), "proficient"),
     **dict.fromkeys(("professional", "very high"), "expert"),
 }
-OF_RATINGS = re.compile(r"^(mean|avg|average|std|count|number|num)(of)?.*(rating|score)|(rating|score)s?(mean|avg|average|std|count)$")
+OF_RATINGS = re.compile(
+    r"^(mean|avg|average|std|count|number|num)(of)?.*(rating|score)|(rating|score)s?(mean|avg|average|std|count)$"
+    r"|^(mean|avg|average|median|std|sd|var|variance|count)$"
+)
 
 
 def of_image(entry: Mapping[str, Any]) -> dict[str, str]:

@@ -18,7 +18,7 @@ from beholder.evaluation.answering import Answered, Cache, answers_of, ask, aske
 from beholder.evaluation.metrics import DRAWS, evaluate
 from beholder.evaluation.protocols import Fold, Protocol, get
 from beholder.evaluation.report import Report, Row
-from beholder.evaluation.training import Lazy, Progress, Training, check, takes, trains
+from beholder.evaluation.training import Lazy, Progress, Training, also_learned_from, check, takes, trains
 from beholder.scorers.base import Scorer
 
 SHOTS = (0, 5, 10, 20, 50, 100)
@@ -121,6 +121,7 @@ class _Bench:
         self.features: dict[str, str] = {}
         self.progress = progress or (lambda done, total, what: None)
         self.n_steps, self.n_done = 0, 0
+        self._warn_if_others_hold_queries(others)
 
     def step(self, what: str) -> None:
         self.n_done += 1
@@ -252,12 +253,23 @@ class _Bench:
         learned = [(model.name, model.trained_on) for model in scorer.frozen_models() if hasattr(model, "trained_on")]
         if not self.fit and hasattr(scorer, "trained_on"):
             learned.append((name, scorer.trained_on))
-        images = sorted({int(image) for asked in self.asked for image in asked.image})
+        images = self._query_images()
         for what, trained_on in learned:
-            seen = int(trained_on([str(self.dataset.images[image]) for image in images]))
+            seen = int(trained_on(images))
             if seen:
                 of = what if what == name else f"{what}, which {name} reads"
                 self.warnings.append(f"{seen} of {len(images)} query images were in the training data of {of}")
+
+    def _warn_if_others_hold_queries(self, others: Sequence[Dataset]) -> None:
+        """The same photographs in a dataset that is learned from as a whole, perhaps with ratings of the same people."""
+        images = self._query_images() if others else []
+        for other in others:
+            seen = also_learned_from(images, other)
+            if seen:
+                self.warnings.append(f"{seen} of {len(images)} query images are in {other.name}, too, which is learned from as a whole")
+
+    def _query_images(self) -> list[str]:
+        return [str(self.dataset.images[image]) for image in sorted({int(image) for asked in self.asked for image in asked.image})]
 
     def _notes(self) -> list[str]:
         notes = [*self.dataset.notes, *self.protocol.notes(self.dataset), *self.remarks, *self._lonely_images()]

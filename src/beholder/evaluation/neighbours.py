@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from beholder.errors import BeholderError
 from beholder.evaluation.metrics import METRICS
 from beholder.evaluation.rater_values import ALL, RaterValues, Resamples, by_row, values
 from beholder.evaluation.report import Report
@@ -40,17 +41,31 @@ class Point:
 
 
 def families(scorers: Sequence[str]) -> dict[str, dict[int, str]]:
-    """Name without k -> k -> name in the report, for scorers that are there with two or more values of k, k ascending."""
+    """Name without k -> k -> name in the report, for scorers that are there with two or more values of k, k ascending.
+
+    A name that gives no k counts with the scorer's usual one.
+    """
     from beholder.scorers import parse_name
 
     found: dict[str, dict[int, str]] = {}
     for name in scorers:
         base, options = parse_name(name)
-        k = options.pop(_OPTION, "")
+        k = options.pop(_OPTION, "") or _usual(base)
         if k.isdecimal():
             rest = ",".join(f"{option}={value}" for option, value in sorted(options.items()))
             found.setdefault(f"{base}[{rest}]" if rest else base, {})[int(k)] = name
     return {family: dict(sorted(of_k.items())) for family, of_k in found.items() if len(of_k) > 1}
+
+
+def _usual(base: str) -> str:
+    """The k of a scorer that was given none, "" if it has none."""
+    from beholder.scorers import scorer_class
+
+    try:
+        options = getattr(scorer_class(base), "Options", None)
+    except BeholderError:  # reports may hold scorers of any name
+        return ""
+    return str(getattr(options, _OPTION, ""))
 
 
 def grid(report: Report) -> list[Point]:

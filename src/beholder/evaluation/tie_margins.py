@@ -20,12 +20,13 @@ from beholder.scale import Scale
 
 TABLE, PICTURE = "tie-margins.csv", "tie-margins.png"
 FRACTIONS = (0.0, 0.25, 0.5, 0.75, 1.0)
+MOST_STEPS = 20  # of a scale with anchors; one with more (0 to 100) is a slider, whose step is no difference that anybody meant
 COLUMNS = ("scorer", "shots", "raters", "anchors", "margin", "pairwise", "low", "high", "n_raters")
 
 
 def anchor(scale: Scale) -> float:
-    """Points from one anchor of the scale to the next: its step; a quarter of a continuous scale (five anchors, as PAMELA's slider has)."""
-    return scale.step or scale.width / 4
+    """Points from one anchor of the scale to the next: its step; a quarter of a slider (five anchors, as PAMELA's has)."""
+    return scale.step if scale.step and scale.width / scale.step <= MOST_STEPS else scale.width / 4
 
 
 def records(report: Report) -> list[dict[str, object]]:

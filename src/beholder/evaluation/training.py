@@ -13,6 +13,7 @@ from beholder.datasets.base import Dataset
 from beholder.errors import BeholderError
 from beholder.evaluation.answering import readable_name, short_hash
 from beholder.evaluation.protocols import Fold, Protocol
+from beholder.photos import same_content
 from beholder.scorers.base import Scorer
 
 Progress = Callable[[int, int, str], None]
@@ -22,7 +23,7 @@ Progress = Callable[[int, int, str], None]
 class Training:
     """What training a scorer on a fold needs, and what was trained so far in this run.
 
-    Two scorers with the same class and `fit_key()` would learn the same from the same fold. The first one is trained and kept until the end of
+    Two scorers with the same class and `fit_key()` would learn the same from the same ratings. The first one is trained and kept until the end of
     the run, the others take over what it learned (`reuse`), so that variants that differ in use only cost one training.
 
     Args:
@@ -38,7 +39,7 @@ class Training:
     others: Sequence[Dataset] = ()
     checkpoints: Path | None = None
     resume: bool = True
-    trained: dict[tuple[str, type, str], Scorer] = field(default_factory=dict)
+    trained: dict[tuple[bytes, type, str], Scorer] = field(default_factory=dict)
     _about: dict[str, About] | None = None
 
     def told(self, scorer: Scorer) -> Scorer:
@@ -62,14 +63,16 @@ class Training:
             scorer.progress = progress
         if not self.fit:
             return scorer
-        shared = (fold.name, type(scorer), scorer.fit_key()) if hasattr(scorer, "fit_key") else None
+        # folds of several repeats may learn from the same ratings (published parts)
+        shared = (fold.train_rows.tobytes(), type(scorer), scorer.fit_key()) if hasattr(scorer, "fit_key") else None
         if shared in self.trained:
             return scorer.reuse(self.trained[shared])
         options: dict[str, object] = {"progress": progress}
         if self.others and takes(scorer, "others"):
             options["others"] = tuple(self.others)
         if self.checkpoints is not None and takes(scorer, "checkpoints"):
-            name, key = (scorer.name, {**key, "scorer": shared[2]}) if shared else (name, key)
+            # the version names options of use, which are no part of a shared training
+            name, key = (scorer.name, {**key, "scorer": shared[2], "version": ""}) if shared else (name, key)
             options["checkpoints"] = self._folder(f"{name}-{fold.name}", key)
         scorer = scorer.fit(self.dataset.rows(fold.train_rows), **options)
         if shared:
@@ -99,6 +102,14 @@ class Lazy:
         if self.made is None:
             self.made = self._make()
         return self.made
+
+
+def also_learned_from(images: Sequence[str], other: Dataset) -> int:
+    """How many of these photographs are, byte for byte, among those of another dataset that is learned from."""
+    learned = {str(other.images[image]) for image in other.used_images}
+    alike = same_content([*images, *learned])
+    same = {path for group in alike if not learned.isdisjoint(group) for path in group} | learned
+    return sum(image in same for image in images)
 
 
 def takes(scorer: Scorer, option: str) -> bool:

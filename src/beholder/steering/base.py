@@ -6,6 +6,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from PIL import Image
 
@@ -47,15 +48,26 @@ class Proposal:
     raw: str = ""
 
 
+class Kept(Protocol):
+    """Answers to the questions of one call that is not finished, by their number; on disk before `put` returns."""
+
+    def get(self, number: int) -> Mapping[str, Any] | None: ...
+
+    def put(self, number: int, **values: Any) -> Mapping[str, Any]: ...
+
+
 class Writer(ABC):
     """Proposes prompts.
 
     Attributes:
         name: as given to `open_writer`. version: changes whenever the same call may give another answer.
+        kept: set by the search before each call of `propose`: a writer that asks several questions for one call keeps its answers there, so
+            that none is asked again if the program is stopped between them.
     """
 
     name: str
     version: str = "0"
+    kept: Kept | None = None
 
     @abstractmethod
     def propose(self, goal: str, *, n: int, history: Sequence[Shown], seed: int, max_words: int) -> Proposal:

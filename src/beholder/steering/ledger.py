@@ -56,7 +56,9 @@ class Ledger:
     def stopped(self, name: str, error: CallFailed) -> BeholderError:
         """The run ends for now: nobody answers."""
         images = sum(bool(event["file"]) for event in self.run.events("image"))
+        url = name.partition("#")[0]
+        said = f"{error.reason};" if error.reason.startswith(url) else f"{name} cannot be reached ({error.reason}):"  # some name themselves
         return BeholderError(
-            f"{name} cannot be reached ({error.reason}): the {images} image{'' if images == 1 else 's'} made up to now and all answers are kept in "
+            f"{said} the {images} image{'' if images == 1 else 's'} made up to now and all answers are kept in "
             f"{self.run.folder}, and the same command goes on from there"
         )

@@ -9,7 +9,7 @@ from typing import Any
 
 from beholder.steering.base import CallFailed, Proposal, Shown, Writer
 from beholder.steering.ledger import Ledger
-from beholder.steering.run_folder import short_hash
+from beholder.steering.run_folder import RunFolder, short_hash
 
 
 @dataclass(frozen=True)
@@ -18,6 +18,19 @@ class Proposed(Proposal):
 
     error: str = ""
     kind_of_failure: str = ""
+
+
+class _Answers:
+    """See `base.Kept`: the events "answer" of one try of one call."""
+
+    def __init__(self, run: RunFolder, key: str) -> None:
+        self._run, self._key = run, key
+
+    def get(self, number: int) -> dict | None:
+        return self._run.get("answer", f"{self._key}.{number}")
+
+    def put(self, number: int, **values: Any) -> dict:
+        return self._run.put("answer", f"{self._key}.{number}", **values)
 
 
 class RecordedWriter:
@@ -35,6 +48,7 @@ class RecordedWriter:
         key, seed = f"{call}.{attempt}", self._writer_seed(call, attempt)
 
         def ask() -> dict[str, Any]:
+            self._writer.kept = _Answers(self._book.run, key)
             answer = self._writer.propose(self._book.goal, n=n, history=history, seed=seed, max_words=self._max_words)
             return {"prompts": list(answer.prompts), "raw": answer.raw}
 

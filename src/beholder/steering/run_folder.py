@@ -8,6 +8,7 @@ kind        key and fields
 =========== ==================================================================================================================================
 proposal    key "CALL.TRY": one call of a writer. iteration (the one the prompts are for), call, attempt (1, 2, ...), goal, n, seed, history
             ([[prompt, reward]], best first), prompts (as parsed), raw, error, kind_of_failure ("" = an answer came), seconds
+answer      key "CALL.TRY.NUMBER": to one of several questions that a writer asked for one call, as it keeps it; the proposal has all of them
 reflection  key "CALL.TRY": one call of `Writer.complete`. call, attempt, text, answer, seed, error, kind_of_failure, seconds
 candidate   key: hash of the prompt (with the call and place if it was not accepted). prompt, iteration, call, accepted, why ("", "duplicate",
             "near duplicate", "empty", "too long", "spare": more than were asked for), dropped ("": it was judged; else a clause: why an accepted

@@ -7,6 +7,7 @@ import importlib
 import os
 import re
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from beholder.backbones.chat import ChatModel, ChatRequest, NoAnswer, Reply, Sampling, open_chat_model
 from beholder.backbones.sampling import SEEDS
@@ -97,20 +98,20 @@ class ChatWriter(Writer):
                 shown = history[: _part(len(history), share)]
                 return instruction(goal, n=portion, history=shown, before=before[: _part(len(before), share)], max_words=max_words)
 
+            earlier = self.kept.get(number) if self.kept is not None else None
             try:
-                reply, share, whole = self._ask(question, seed=_derived(seed, number))
-                new = self._read(reply)
+                answer = earlier or self._answer(question, seed=_derived(seed, number), n_history=len(history))
             except CallFailed as error:
                 if not found or error.kind == "unreachable":
                     raise
                 break  # what there is is better than nothing; the search asks again if it wants more
-            if share < 1 and history:
-                self._shortened.append((_part(len(history), share), len(history)))
-            raws.append(reply.text)
-            for prompt in new if whole or len(new) == 1 else new[:-1]:  # the last one of a cut answer is half a prompt
+            raws.append(answer["raw"])
+            for prompt in answer["prompts"]:
                 found.setdefault(prompt.casefold(), prompt)
-            if len(found) >= n or len(found) == len(before):
+            if len(found) >= n or len(found) == len(before) or number + 1 == MOST_ASKED:
                 break
+            if self.kept is not None and earlier is None:  # the last answer is kept with the proposal
+                self.kept.put(number, **answer)
             portion = min(n - len(found), max(len(found) - len(before), 1))
         return Proposal(tuple(found.values()), raw="\n\n".join(raws))
 
@@ -136,6 +137,14 @@ class ChatWriter(Writer):
             fields = " and ".join(sorted(self.model.unsent))
             notes.append(f"{self.name} does not take {fields}, so another run may get other prompts even with the same seed")
         return notes
+
+    def _answer(self, question: Callable[[float], str], *, seed: int, n_history: int) -> dict[str, Any]:
+        """The prompts of one answer, and its text."""
+        reply, share, whole = self._ask(question, seed=seed)
+        new = self._read(reply)
+        if share < 1 and n_history:
+            self._shortened.append((_part(n_history, share), n_history))
+        return {"prompts": list(new if whole or len(new) == 1 else new[:-1]), "raw": reply.text}  # the last of a cut answer is half a prompt
 
     def _read(self, reply: Reply) -> tuple[str, ...]:
         """The prompts of an answer."""

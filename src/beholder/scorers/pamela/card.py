@@ -17,6 +17,8 @@ def model_card(config: Mapping[str, Any]) -> str:
     fields = ", ".join(field["name"] for field in config["profile_fields"]) or "none"
     validation = "none" if trained["validation"] is None else f"{trained['validation']:.5f}"
     strengths = "\n".join(f"| {n:g} | {value:.2f} |" for n, value in zip(config["contexts"], config["strengths"], strict=True))
+    gain = trained.get("text_gain")
+    texts = "not used" if gain is None else f"used, {gain:.1%} less squared error on images left out"
     widths = "\n".join(f"| {n:g} | {value:.3f} |" for n, value in zip(config["shots"], config["widths"], strict=True))
     return f"""# pamela: a personal reward model
 
@@ -33,7 +35,7 @@ the images are kept so that an evaluation on the same images can be flagged.
 - features: `{config["features"]}`
 - text encoder: `{config["text_encoder"] or "none needed"}`
 - fields of the profile: {fields}
-- prompts: {"read" if shape["prompts"] else "none in the data"}; metadata: {", ".join(config["metadata"]) or "none"}
+- prompts: {"read" if shape["prompts"] else "none in the data"}; metadata: {", ".join(config["metadata"]) or "none"}; in the base: {texts}
 - transformer: {shape["layers"]} layers of width {shape["width"]} with {shape["heads"]} heads; base: {training["base"]}; direct product: {shape["product"]}
 - command: `beholder train pamela --data DIR --out DIR`
 - epochs: {trained["epochs"]}, best {trained["best_epoch"]}, validation {validation} (kept aside: {trained["held_out"]})

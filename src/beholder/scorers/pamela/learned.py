@@ -14,6 +14,7 @@ from beholder.about import About
 from beholder.backbones.torch_encoder import choose_device
 from beholder.profile import Profile
 from beholder.scorers.pamela.model import PersonalTransformer, Shape, Side
+from beholder.scorers.pamela.text_effects import TextEffects
 from beholder.scorers.pamela.texts import Field, Vectors, metadata_text, profile_texts
 
 CHUNK = 4096  # pairs of image and person at once
@@ -58,7 +59,7 @@ class PamelaModel:
     """What was learned.
 
     Args:
-        network: the transformer, in evaluation mode. inputs: see `ImageInputs`.
+        network: the transformer, in evaluation mode. inputs: see `ImageInputs`. texts: what prompts and metadata add to the base; None: nothing.
         fields: of the profile. metadata: names of the kinds that are tokens. text_key: of the text encoder.
         centres: [datasets] mean rating of each, on 0..1; the first is the one that new raters are taken to be of.
         names: [raters] uint64 hashes of "DATASET/RATER"; rater_dataset: [raters] int.
@@ -84,6 +85,7 @@ class PamelaModel:
     level: float
     shots: np.ndarray
     widths: np.ndarray
+    texts: TextEffects | None = None
 
     @property
     def device(self) -> torch.device:
@@ -91,15 +93,28 @@ class PamelaModel:
 
     # --- from what is known to tokens
 
+    def with_texts(
+        self, inputs: np.ndarray, effects: np.ndarray, about: Sequence[About | None], vectors: Vectors
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """What `inputs` makes of features alone -> the same, knowing prompts and metadata, too; unchanged where none is known."""
+        if self.texts is None:
+            return inputs, effects
+        effects = effects + self.texts(*self._words(about, vectors))
+        return self.inputs.with_effects(inputs[:, :-1], effects), effects
+
     def images(self, inputs: np.ndarray, about: Sequence[About | None], vectors: Vectors) -> Side:
         """Tokens of images: their inputs, and what is known of them beside their pixels."""
+        parts = (torch.from_numpy(part).to(self.device) for part in (inputs, *self._words(about, vectors)))
+        with torch.inference_mode():
+            return self.network.images(*parts)
+
+    def _words(self, about: Sequence[About | None], vectors: Vectors) -> tuple[np.ndarray, np.ndarray]:
+        """([n, kinds, text] float32, [n, kinds] bool: known) of prompts and metadata."""
         shape = self.network.shape
         slots = int(shape.prompts) + shape.metadata
         texts = [text for one in about for text in self._about_texts(one)]
         words = vectors(texts, dim=shape.text).reshape(len(about), slots, shape.text)
-        known = np.array([bool(text) for text in texts], dtype=bool).reshape(len(about), slots)
-        with torch.inference_mode():
-            return self.network.images(*(torch.from_numpy(part).to(self.device) for part in (inputs, words, known)))
+        return words, np.array([bool(text) for text in texts], dtype=bool).reshape(len(about), slots)
 
     def _about_texts(self, about: About | None) -> list[str]:
         about = about or About()
@@ -160,6 +175,8 @@ class PamelaModel:
         """What `from_tensors` takes. The axes are kept in float16, which they were rounded to when they were learned."""
         named = {f"network.{name}": tensor.cpu().numpy() for name, tensor in self.network.state_dict().items()}
         named |= {"mean": self.inputs.mean, "axes": self.inputs.axes.astype(np.float16), "coefficients": self.inputs.coefficients}
+        if self.texts is not None:
+            named |= {"text_means": self.texts.means, "text_coefficients": self.texts.coefficients}
         return named | {"names": self.names, "rater_dataset": self.rater_dataset, "vectors": self.vectors}
 
     def config(self) -> dict[str, Any]:
@@ -198,10 +215,17 @@ class PamelaModel:
             intercept=float(config["intercept"]),
             spread=float(config["spread"]),
         )
+        texts = None
+        if "text_coefficients" in tensors:
+            texts = TextEffects(tensors["text_means"], tensors["text_coefficients"])
+            kinds = (int(network.shape.prompts) + network.shape.metadata, network.shape.text)
+            if not texts.means.shape == texts.coefficients.shape == kinds:
+                raise ValueError(f"the effects of texts have the shape {texts.coefficients.shape}, not {kinds}")
         numbers = {name: np.array(config[name], dtype=np.float64) for name in ("centres", "contexts", "strengths", "shots", "widths")}
         return cls(
             network=network.to(choose_device(device)).eval().requires_grad_(False),
             inputs=inputs,
+            texts=texts,
             fields=tuple(Field(**field) for field in config["profile_fields"]),
             metadata=tuple(config["metadata"]),
             text_key=str(config["text_encoder"]),

@@ -34,8 +34,9 @@ class PamelaOptions:
             validation; 0: never.
         batch: ratings at once, `per_rater` of each rater in it.
         learning_rate, rater_learning_rate, weight_decay: of AdamW; the second is that of the raters' tokens, which are not decayed.
-        base: "ridge" (ours): the score begins at a ridge regression of what raters share, and the transformer learns what remains; "none":
-            the transformer learns everything.
+        base: "ridge" (ours): the score begins at a ridge regression of what raters share, on the image features and, if that is clearly
+            better for images left out, on prompts and metadata; the transformer learns how raters differ. "none": the transformer learns
+            everything.
         holdout_raters: share of the raters that are kept aside for early stopping, the strength of the personal part and the intervals.
         holdout: share of the image groups that are kept aside as well. 0: those raters are asked about all images, with a base that has not
             seen them: ten times as many ratings to measure on. With base=none it should be 0.1.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from sklearn.decomposition import PCA
@@ -17,10 +17,12 @@ from beholder.profile import Profile
 from beholder.scorers.effects import image_effects
 from beholder.scorers.pamela.learned import ImageInputs, hashed
 from beholder.scorers.pamela.options import PamelaOptions
+from beholder.scorers.pamela.text_effects import Learned, learn_text_effects
 from beholder.scorers.pamela.texts import Field, learn_fields
 
 ALPHAS = np.logspace(0, 6, 25)  # as for `population`
 FEW = 10  # of fewer raters or groups none are kept aside
+ROWS = 4096  # images whose texts are in memory at once
 SMALLEST = 1e-4  # components this much smaller than the first are rounding errors
 
 
@@ -36,6 +38,7 @@ class Table:
             nan in further datasets. fitted: [images] its guess as it is used.
         group: [images] int; groups of different datasets are different. components: [images, p] of the features.
         held_image, held_rater: [images], [raters] bool, kept aside.
+        texts: what prompts and metadata add to the ridge's guesses; None: nothing.
     """
 
     paths: list[str]
@@ -56,6 +59,7 @@ class Table:
     held_rater: np.ndarray
     fields: tuple[Field, ...]
     inputs: ImageInputs
+    texts: Learned | None = None
 
     @property
     def learned(self) -> np.ndarray:
@@ -111,6 +115,24 @@ def prepare(datasets: Sequence[Dataset], features: Sequence[np.ndarray], *, opti
         fields=learn_fields(profiles) if options.demographics else (),
         inputs=inputs,
     )
+
+
+def with_texts(table: Table, words: np.ndarray, texts: np.ndarray) -> Table:
+    """The table with guesses that know prompts and metadata, too, if there is a base and if they help. Learned on the first dataset (ours).
+
+    Args:
+        words: [t, d] vectors. texts: [images, kinds] rows of `words`, 0: unknown.
+    """
+    if not table.inputs.has_base:
+        return table
+    own = np.flatnonzero(table.image_dataset == 0)
+    learned = learn_text_effects(words, texts[own], table.effects[own] - table.left_out[own], groups=table.group[own])
+    if learned is None:
+        return table
+    left_out = table.left_out.copy()
+    left_out[own] += learned.left_out
+    added = [learned.effects(words[some], some > 0) for some in np.array_split(texts, len(texts) // ROWS + 1)]
+    return replace(table, left_out=left_out, fitted=table.fitted + np.concatenate(added), texts=learned)
 
 
 def _inputs(

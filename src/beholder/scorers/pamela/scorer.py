@@ -143,8 +143,9 @@ class PamelaScorer(FeatureScorer):
         n = len(requests)
         wanted = [self._request(rater, rows[i], rows[n + i], rows[2 * n + i]) for i, rater in enumerate(raters)]
         with one_thread(model.device):
-            inputs, effects = self._inputs(every)
-            tokens = model.images(inputs, [self._about.get(image) for image in every], self._vectors)
+            about = [self._about.get(image) for image in every]
+            inputs, effects = model.with_texts(*self._inputs(every), about, self._vectors)
+            tokens = model.images(inputs, about, self._vectors)
             answering = Answering(model, tokens, inputs, effects, vectors=self._vectors, options=self.options)
             scores = answering(wanted)
         return [self._predictions(*one) for one in zip(asked, raters, wanted, scores, strict=True)]

@@ -23,7 +23,7 @@ from beholder.scorers.pamela.learned import PamelaModel
 from beholder.scorers.pamela.loss import pairwise_loss, rating_loss
 from beholder.scorers.pamela.model import PersonalTransformer, Shape
 from beholder.scorers.pamela.options import PamelaOptions
-from beholder.scorers.pamela.preparing import Table, prepare
+from beholder.scorers.pamela.preparing import Table, prepare, with_texts
 from beholder.scorers.pamela.texts import Vectors, metadata_text, profile_texts
 
 Progress = Callable[[int, int, str], None]
@@ -75,7 +75,7 @@ def fit_model(
         model = run.model()
         run.calibration.measure(model)
     say(options.epochs + 1, options.epochs + 1, "done")
-    return model, facts | {"held_out": _held(table)}
+    return model, facts | {"held_out": _held(table), "text_gain": None if model.texts is None else round(run.table.texts.gain, 4)}
 
 
 def _held(table: Table) -> str:
@@ -116,6 +116,7 @@ class _Run:
                 mean = float(np.clip(table.score.mean(), 0.02, 0.98))
                 self.network.head.bias.fill_(math.log(mean / (1 - mean)))
         self._tensors()
+        self.table = table = with_texts(table, self.words.cpu().numpy(), self.image_words.cpu().numpy())
         self.calibration = Calibration(table, self.about, vectors=vectors, options=options)
         raters = [parameter for name, parameter in self.network.named_parameters() if name == "rater"]
         others = [parameter for name, parameter in self.network.named_parameters() if name != "rater"]
@@ -256,6 +257,7 @@ class _Run:
         return PamelaModel(
             network=self.network.eval(),
             inputs=table.inputs,
+            texts=None if table.texts is None else table.texts.effects,
             fields=table.fields,
             metadata=self.metadata,
             text_key=self.text_key,

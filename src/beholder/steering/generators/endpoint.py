@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     import httpx
 
 ENDING = "/images/generations"
-BUSY = frozenset({429, 503})  # the server has too much to do: nothing is wrong with the request
+BUSY = frozenset({429, 502, 503, 520, 529})  # too much to do, or away behind its proxy: nothing is wrong with the request
 BUSY_RETRIES = 6  # so often at least; about a minute
 _FILTERED = ("moderation", "safety system", "safety filter", "nsfw", "content_filtered", "content filtered")
 _UNKNOWN = re.compile(
@@ -54,8 +54,9 @@ class ImagesEndpoint(Generator):
     """POST URL/images/generations, with as many requests at once as the server is said to bear.
 
     A server that does not know one of the fields response_format, seed or size is asked again without it, from then on. Errors of the server (5xx),
-    timeouts and lost connections are tried again a few times, full queues (429, 503) for about a minute, after the time the server asks for or 1, 2, 4,
-    ... seconds; a queue that stays full counts as "unreachable", so that no prompt pays for it. Redirections are not followed. An image that the server gives as an address is fetched if that is on the same host, or anywhere over https, as vendors
+    timeouts and lost connections are tried again a few times, full queues (429, 503) and proxies without their server (502) for about a minute, after the
+    time the server asks for or 1, 2, 4, ... seconds; what stays so, and connections that are lost each time, count as "unreachable", so that no prompt
+    pays for an outage. Redirections are not followed. An image that the server gives as an address is fetched if that is on the same host, or anywhere over https, as vendors
     keep images elsewhere; the key is sent along to the same host only. For this machine's own addresses no proxy is used.
 
     Args:
@@ -92,7 +93,7 @@ class ImagesEndpoint(Generator):
         self._fields = {"response_format": "b64_json", "size": None if size is None else f"{size[0]}x{size[1]}"}
         self._refused: set[str] = set()  # fields that the server does not know
         self._lock = threading.Lock()
-        self._reached = False
+        self._reached = self._understood = False
         self._not_before = 0.0  # time.monotonic(): until then the server wants to be left alone
 
     def generate(self, prompt: str, *, seed: int) -> Image.Image:
@@ -166,8 +167,7 @@ class ImagesEndpoint(Generator):
             except self._httpx.TransportError as error:
                 if not self._reached:  # a server that is not there will not come by itself
                     raise CallFailed(self._unreachable(error), kind="unreachable") from None
-                why = f"broke the connection ({short(str(error)) or type(error).__name__})"
-                kind = "unreachable" if isinstance(error, self._httpx.ConnectError | self._httpx.ConnectTimeout) else "failed"
+                why, kind = f"broke the connection ({short(str(error)) or type(error).__name__})", "unreachable"
             except (self._httpx.HTTPError, self._httpx.InvalidURL) as error:
                 raise BeholderError(self._unreachable(error)) from None
             else:
@@ -204,10 +204,13 @@ class ImagesEndpoint(Generator):
                 raise TypeError
         except (ValueError, KeyError, IndexError, TypeError, AttributeError):
             start = " ".join(response.text.split())[:80]
+            if self._understood:  # the URL is right
+                raise CallFailed(f"{self.name} answered something that holds no images ({start!r})", kind="broken") from None
             raise BeholderError(
                 f"{self._url} answered something that holds no images ({start!r}): give the URL of an OpenAI-compatible server, "
                 f"which mostly ends in /v1"
             ) from None
+        self._understood = True
         if address and address.startswith("data:"):
             text = address
         if text:

@@ -131,14 +131,14 @@ def _is_rater(part: str) -> bool:
 
 
 def _feedback(found: Candidate | None) -> str:
-    """The reward and what it is made of, one thing a line."""
+    """The reward and what it is made of, one thing a line. Raters are numbered: whoever answers need not learn their names."""
     if found is None:
         return "No image of it could be made or rated."
     lines = [f"Rating: {found.reward:.3f} (higher is better)"]
+    raters = [value for name, value in found.parts.items() if _is_rater(name)]
+    lines += [f"- rater {number}: {value:.3f}, on a scale from 0 to 1" for number, value in enumerate(raters, start=1)]
     for name, value in found.parts.items():
-        if _is_rater(name):
-            lines.append(f"- {name}: {value:.3f}, on a scale from 0 to 1")
-        elif value:
+        if value and not _is_rater(name):
             why = f" because {PENALTIES[name]}" if name in PENALTIES else ""
             lines.append(f"- taken off{why} ({name}): {abs(value):.3f}")
     return "\n".join(lines)

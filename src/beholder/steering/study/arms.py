@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from beholder.steering.run_folder import RunFolder
 from beholder.steering.study.plan import GENERIC, OTHER, OWN, UNOPTIMISED, Entry
 
 NOBODY = "everybody"  # what a run without a named rater calls whom it is for
+AGE_BAND = re.compile(r"age \d")  # what one for people of an age does: an arm, as no such rater can answer
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ def read_run(folder: str | os.PathLike, *, rater: str = "", arm: str = "") -> Ru
 
     Args:
         rater: whom it was optimised for. arm: what it stands for if it was optimised for nobody in particular. If neither is given, the run's own
-            settings decide: one named rater = that rater's own, anything else = generic.
+            settings decide: one named rater = that rater's own, an age band = an arm of its name, anything else = generic.
 
     Raises:
         BeholderError: no run, or none that has an image with a reward.
@@ -69,7 +71,8 @@ def read_run(folder: str | os.PathLike, *, rater: str = "", arm: str = "") -> Ru
     run = RunFolder.open(folder)
     raters = [str(name) for name in run.settings.get("raters", ())]
     if not rater and not arm:
-        rater, arm = (raters[0], "") if len(raters) == 1 and raters[0] != NOBODY else ("", GENERIC)
+        alone = raters[0] if len(raters) == 1 and raters[0] != NOBODY else ""
+        rater, arm = ("", alone or GENERIC) if AGE_BAND.match(alone) or not alone else (alone, "")
     done = run.get("done", "done")
     if done is not None:
         best, start = done.get("best"), done.get("start")
