@@ -60,6 +60,9 @@ def test_pairs_within_the_margin_are_left_out():
 def test_what_an_anchor_is():
     assert tie_margins.anchor(Scale(1, 5, 0)) == 1 and tie_margins.anchor(Scale(0, 100, 0)) == 25
     assert tie_margins.anchor(Scale(1, 7, 1)) == 1 and tie_margins.anchor(Scale(1, 5, 0.5)) == 0.5
+    assert tie_margins.anchor(Scale(0, 10, 1)) == 1 and tie_margins.anchor(Scale(0, 100, 1)) == 25  # a slider with whole numbers
+    assert tie_margins.margins_of(Scale(1, 5, 0)) == tie_margins.margins_of(Scale(0, 100, 1)) == (0, 0.25, 0.5, 0.75, 1.0)
+    assert tie_margins.margins_of(Scale(1, 7, 1)) == (0, 1, 2, 3) and tie_margins.margins_of(Scale(1, 3, 1)) == (0, 1)
 
 
 def test_accuracy_rises_with_the_margin_and_is_that_of_the_report_at_none(data, tmp_path):
@@ -201,6 +204,8 @@ def test_families_of_k():
     found = neighbours.families(names)
     assert found == {"pamela[context=0]": {1: names[1], 5: names[0]}, "other": {2: "other[k=2]", 3: "other[k=3]"}}
     assert list(found["pamela[context=0]"]) == [1, 5]
+    usual = ["pamela[tau=1]", "pamela[tau=1,k=9]", "taste", "nobody", "nobody[k=2]"]  # 5 is what pamela takes unasked
+    assert neighbours.families(usual) == {"pamela[tau=1]": {5: usual[0], 9: usual[1]}}
 
 
 def test_a_grid_over_n_and_k(data, tmp_path):

@@ -241,6 +241,31 @@ def test_entries_without_a_score_are_dropped(tmp_path, score):
     assert "1 rows without rater, image or score are dropped (pamela_train.json entry 1 first)" in data.notes
 
 
+def test_a_missing_score_is_not_taken_from_another_field(tmp_path):
+    def change(entry):
+        entry["score"] = 1.0  # on 0 to 1
+        if entry["participant_id"] == 101:
+            entry["original_score"] = None
+
+    data = read(make_pamela(tmp_path, change=change))
+    assert "101" not in data.raters and data.rating_score.min() > 1
+    assert any("rows without rater, image or score are dropped" in note for note in data.notes)
+    only = make_pamela(tmp_path / "only", change=lambda entry: entry.__setitem__("score", entry.pop("original_score")))
+    assert len(read(only).rating_score) == len(data.rating_score) + 12
+
+
+def test_statistics_of_ratings_are_no_demographics(tmp_path):
+    told = {"user_std": 0.3, "participant_mean": 3.2, "rater_count": 15, "user_mean_score": 3.1, "user_shoe_size": 44}
+    profiles = read(make_pamela(tmp_path, change=lambda entry: entry.update(told))).profiles
+    assert {name for profile in profiles for name in profile.known()} - {"age", "gender", "nationality", "art_experience"} == {"shoe_size"}
+
+
+def test_no_metadata_is_noted(tmp_path):
+    data = read(make_pamela(tmp_path, change=lambda entry: entry.__setitem__("image_metadata", json.dumps(entry["image_metadata"]))))
+    assert not data.metadata and any(note.startswith("no entry has metadata of its image") for note in data.notes)
+    assert not any("no entry has metadata" in note for note in read(make_pamela(tmp_path / "usual")).notes)
+
+
 def test_a_slider_has_no_steps(tmp_path):
     assert "between the steps" not in found(make_pamela(tmp_path))
 

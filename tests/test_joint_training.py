@@ -109,6 +109,7 @@ REFUSED = {
     "not there": ([JOINT, "--with", "para=/nowhere"], "/nowhere is not a folder"),
     "the same": ([JOINT, "--with", "pamela={pamela}"], "names pamela, which is there already"),
     "twice": ([JOINT, "--with", "para={para}", "--with", "para={para}"], "names para, which is there already"),
+    "not to": (["pamela[joint=false]", "--with", "para={para}"], "pamela[joint=false] learns from one dataset alone (joint=false)"),
     "one dataset only": (["stub_scorers:Stub", "--with", "para={para}"], "stub cannot learn from several datasets together"),
 }
 
@@ -142,6 +143,7 @@ def test_what_bench_refuses(tmp_path, pamela, para):
     for arguments, message in (
         ([*start, "--scorer", JOINT, "--with", f"pamela={pamela}"], "but nothing is trained: leave it out, or write --fit"),
         ([*start, "--scorer", "stub_scorers:Stub", "--fit", "--with", f"pamela={pamela}"], "stub cannot learn from several datasets"),
+        ([*start, "--scorer", "pamela[joint=false],taste", "--fit", "--with", f"pamela={pamela}"], "learns from one dataset alone"),
         ([*start, "--scorer", JOINT, "--fit", "--with", f"para={para}"], "names para, which is there already"),
     ):
         assert message in refusal(*arguments)

@@ -364,8 +364,23 @@ def test_an_interrupted_training_ends_like_an_uninterrupted_one(tmp_path):
     with pytest.raises(BeholderError, match="another training"):
         PamelaScorer(features=planted()[1], options=replace(options, seed=1)).fit(training_part(), checkpoints=tmp_path)
     (tmp_path / "pamela.pt").write_bytes(b"broken")
-    with pytest.raises(BeholderError, match="is damaged"):
+    with pytest.raises(BeholderError, match=r"is damaged \(\w+\): remove it to begin anew$"):
         PamelaScorer(features=planted()[1], options=options).fit(training_part(), checkpoints=tmp_path)
+
+
+def test_without_demographics_no_profile_is_looked_at():
+    def untrained(**changes):
+        return PamelaScorer(features=planted()[1], options=replace(QUICK, **changes))
+
+    assert untrained().uses_profile and not untrained(demographics=False).uses_profile
+    assert fitted().uses_profile and not fitted(replace(QUICK, demographics=False)).uses_profile
+
+
+def test_how_many_raters_have_a_token():
+    scorer, data = fitted(), training_part()
+    names = [f"{data.name}/{data.raters[rater]}" for rater in data.used_raters]
+    assert scorer.trained_for([*names, "elsewhere/nobody", ""]) == len(scorer.model.names) > 0
+    assert scorer.trained_for(["nobody"]) == 0
 
 
 def test_training_leaves_the_random_numbers_of_others_alone():

@@ -93,6 +93,22 @@ def test_the_gap_of_a_scorer_that_only_remembers(data):
         assert (row["n_seen"], row["n_unseen"]) == (15, 15) and row["raters_per_image_seen"] > 2 * row["raters_per_image_unseen"]
 
 
+@pytest.mark.parametrize("protocol, n_new", [("seen-unseen", 15), ("new-rater", 15), ("new-image", 0)])
+def test_weights_that_know_raters_who_should_be_new_are_named(data, protocol, n_new):
+    def knowing(fit):
+        scorer = Planted(truth_of(data))
+        scorer.trained_for = lambda raters: sum(rater in known for rater in raters)
+        return bench.run(data, {"one": lambda: scorer}, protocol=protocol, shots=(0,), fit=fit, draws=10, with_controls=False)
+
+    known = {f"{data.name}/{data.raters[3]}", f"{data.name}/{data.raters[4]}", f"other/{data.raters[5]}"}
+    expected = (f"2 of {n_new} raters who are new in this protocol were in the training data of one",) if n_new else ()
+    shipped = knowing(False)
+    assert shipped.warnings == expected and knowing(True).warnings == ()
+    if protocol == "seen-unseen":
+        assert "Nothing was trained in this run" in seen_unseen_tables.markdown(shipped)
+        assert "Nothing was trained in this run" not in seen_unseen_tables.markdown(knowing(True))
+
+
 def test_values_are_those_of_the_report(data):
     report = bench.run(
         data, {"some": lambda: Planted(truth_of(data, noise_width=3))}, protocol="seen-unseen", shots=(0,), draws=50, margin=0.3

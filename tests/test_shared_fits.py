@@ -1,6 +1,8 @@
 """What the bench does around a training: tells what is known of images, trains together with other datasets, and trains once for several."""
 
 import dataclasses
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,7 +10,8 @@ import pytest
 from beholder.evaluation import bench, protocols
 from beholder.evaluation.answering import dataset_key, rater_with
 from beholder.evaluation.simulate import mixed, simulate
-from command_line import refused
+from beholder.evaluation.training import also_learned_from
+from command_line import make_photos, refused
 from planted_scorers import Planted, noise
 
 
@@ -102,6 +105,52 @@ def test_after_an_interruption_another_variant_goes_on_with_the_same_checkpoint(
     first = trained_in("a")
     assert len(first) == 5 and trained_in("a") == set()  # all kept
     assert trained_in("b") == first and not trained_in("c") & first
+
+
+def test_options_of_use_in_the_version_do_not_part_checkpoints(data, tmp_path):
+    def folders(shift):
+        log = []
+
+        def near():
+            scorer = Shared(shift=shift, log=log)
+            scorer.version = f"untrained-shift={shift}"
+            return scorer
+
+        one = {"near": near}
+        bench.run(data, one, protocol="seen-unseen", shots=(0,), draws=10, with_controls=False, out=tmp_path)
+        return {folder for _, folder in logged(log, "fit")}
+
+    first = folders(1.0)
+    assert len(first) == 5 and folders(2.0) == first
+
+
+def test_repeats_that_learn_from_the_same_ratings_train_once(data):
+    unseen = data.rating_rater >= 9
+    parts = np.where(unseen, "test_unseen", np.where(np.arange(len(unseen)) % 2, "train", "test_seen"))
+    named = dataclasses.replace(data, parts=tuple(parts))
+    reports = {}
+    for cls in (Shared, Learner):
+        log = []
+        options = {"protocol": "published-parts", "seeds": (0, 1, 2), "shots": (5,), "draws": 10}
+        reports[cls] = bench.run(named, {"one": lambda cls=cls, log=log: cls(log=log)}, **options)
+        assert len(logged(log, "fit")) == (1 if cls is Shared else 3)
+    for ours, theirs in zip(reports[Shared].predictions["one", 5], reports[Learner].predictions["one", 5], strict=True):
+        np.testing.assert_array_equal(ours.score, theirs.score)
+
+
+def test_query_images_in_a_dataset_that_is_learned_from_are_said(data, tmp_path):
+    photos = make_photos(tmp_path / "a", *(f"{i}.png" for i in range(len(data.images))))
+    copies = make_photos(tmp_path / "b", *(f"copy-{i}.png" for i in range(len(data.images))))
+    here = dataclasses.replace(data, images=tuple(map(Path, photos)))
+    copied = (*map(Path, copies[:4]), *(Path(f"/nowhere/{i}") for i in range(4, len(copies))))
+    for photo, copy in zip(photos[:4], copies[:4], strict=True):
+        shutil.copy(photo, copy)
+    other = dataclasses.replace(data, name="other", images=copied)
+    assert also_learned_from([*photos], other) == 4 and also_learned_from(photos[4:], other) == 0
+    assert also_learned_from([str(copied[9])], other) == 1  # the very same path, even if there is no such file
+    options = {"protocol": "seen-unseen", "shots": (0,), "draws": 10, "with_controls": False}
+    report = bench.run(here, {"joint": lambda: Joint(log=[])}, others=[other], **options)
+    assert report.warnings == ("4 of 40 query images are in other, too, which is learned from as a whole",)
 
 
 def test_scorers_as_shipped_share_nothing(data):

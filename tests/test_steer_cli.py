@@ -237,6 +237,14 @@ def test_another_run_in_the_same_folder_is_refused(tmp_path):
     assert other.exit_code == 2 and "seed" in one_sentence(other.stderr)
 
 
+def test_a_scorer_that_looks_on_at_itself_is_said(tmp_path):
+    common = ("steer", "a boat", *LOCAL, "--scorer", "stub_scorers:Stub", *SMALL, "--age", "20-29")
+    same = beholder(*common, "--hold-out", "stub_scorers:Stub", "--out", tmp_path / "same")
+    other = beholder(*common, "--hold-out", "population", "--out", tmp_path / "other")
+    assert (same.exit_code, other.exit_code) == (0, 0), same.stderr + other.stderr
+    assert "looks on at itself" in same.stderr and "looks on at itself" not in other.stderr
+
+
 def test_without_out_the_same_command_finds_its_folder_again(tmp_path):
     command = ("steer", "a boat", *LOCAL, *STUB, *SMALL, "--age", "20-29", "--json")
     first, second = (process(*command, cwd=tmp_path) for _ in range(2))

@@ -6,6 +6,7 @@ import json
 import math
 import subprocess
 import sys
+from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 
@@ -263,6 +264,21 @@ def test_nobody_answers_at_the_generator(tmp_path, at):
     result = search(tmp_path / "run", generator=WordGenerator(book))
     assert [one.reward for one in result.candidates] == [one.reward for one in whole.candidates] and result.counts == whole.counts
     assert not set(book.lines) & set(generator.book.lines) and len(book.lines) + at == 13
+
+
+def test_one_image_without_an_answer_among_others_with_one_is_tried_again(tmp_path):
+    """A connection that is lost now and then must not stop a run that nobody watches."""
+    lost = Counter()
+
+    def silent(prompt, seed):
+        if prompt == GOAL and seed == 0 and not lost[prompt]:
+            lost[prompt] += 1
+            raise CallFailed("connection lost", kind="unreachable")
+
+    whole = search(tmp_path / "whole", images_per_prompt=2, budget=99)
+    result = search(tmp_path / "run", generator=WordGenerator(before=silent), images_per_prompt=2, budget=99)
+    assert lost[GOAL] == 1 and result.counts["failed_tries"] == 1 and result.counts["images"] == whole.counts["images"] + 1
+    assert [one.reward for one in result.candidates] == [one.reward for one in whole.candidates]
 
 
 def test_nobody_answers_at_the_writer(tmp_path):

@@ -346,6 +346,13 @@ def test_runs_become_arms(tmp_path):
     assert len(plan_trials(entries, config=StudyConfig())[0]) == 18
 
 
+def test_a_run_for_an_age_band_is_an_arm_and_its_band_no_rater(tmp_path):
+    anna, band = (finished_run(tmp_path / who, goal="a cat", raters=[who], number=place) for place, who in enumerate(("anna", "age 20-29")))
+    entries, _ = arms_of_runs([read_run(anna), read_run(band)])
+    assert {entry.rater for entry in entries} == {"anna"}
+    assert {entry.arm for entry in entries} == {"own", "age 20-29", "unoptimised"}
+
+
 def test_runs_that_lack_something_say_so(tmp_path):
     anna = finished_run(tmp_path / "anna", goal="a cat", raters=["anna"], complete=False)
     bare = finished_run(tmp_path / "bare", goal="a dog", raters=["anna"], start=False)

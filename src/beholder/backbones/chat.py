@@ -23,6 +23,7 @@ from beholder.photos import content_hash
 
 IMAGE_SIZE = 768  # pixels along the longer side, unless said otherwise
 MAX_TOKENS = 256
+GOES_ON = "finished replies are kept, so the same command goes on from there later"
 __all__ = ["ChatModel", "ChatRequest", "NoAnswer", "Reply", "Sampling", "Usage", "is_refusal", "open_chat_model"]
 Progress = Callable[[int, int], None]  # requests answered, of how many
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from beholder.backbones.chat import ChatModel, ChatRequest, NoAnswer
+from beholder.backbones.chat import GOES_ON, ChatModel, ChatRequest, NoAnswer
 from beholder.backbones.http_calls import (
     AGAIN,
     LARGEST_BACKOFF,
@@ -137,7 +137,7 @@ class Endpoint(ChatModel):
             except self._httpx.ReadTimeout:
                 why = f"gave no answer within {self._timeout:g} s (give it more time with  timeout=SECONDS)"
                 if attempt >= LATE:  # each of them may have been computed, and paid, all the same
-                    raise NoAnswer(f"{self.name} {why}, {attempt + 1} times: {_GOES_ON}", kind="unreachable") from None
+                    raise NoAnswer(f"{self.name} {why}, {attempt + 1} times: {GOES_ON}", kind="unreachable") from None
             except self._httpx.TransportError as error:
                 if not self._reached:  # a server that is not there will not come by itself
                     raise NoAnswer(self._unreachable(str(error) or type(error).__name__), kind="unreachable") from None
@@ -161,10 +161,10 @@ class Endpoint(ChatModel):
                 why = f"answered {response.status_code} ({message})"
                 wait = retry_after(response.headers.get("retry-after"))
                 if wait is not None and wait > LONGEST_WAIT:
-                    raise NoAnswer(f"{self.name} {why} and wants to be asked again in {wait:.0f} s: {_GOES_ON}", kind="unreachable")
+                    raise NoAnswer(f"{self.name} {why} and wants to be asked again in {wait:.0f} s: {GOES_ON}", kind="unreachable")
             attempt += 1
             if attempt > self._retries:
-                raise NoAnswer(f"{self.name} {why}, {attempt} times: {_GOES_ON}", kind=kind)
+                raise NoAnswer(f"{self.name} {why}, {attempt} times: {GOES_ON}", kind=kind)
             self._retried()
             if wait is not None:
                 with self._lock:  # the others had better wait, too
@@ -254,7 +254,7 @@ class Endpoint(ChatModel):
             advice = f"list its models with  curl {self._url}/models"
             return f"{what}: it has no model {self.model!r}, or the URL is not the one that ends in /v1; {advice}"
         if status == 402 or no_money(message):
-            return f"{what}: the account has nothing left to spend; {_GOES_ON}"
+            return f"{what}: the account has nothing left to spend; {GOES_ON}"
         if 300 <= status < 400:
             return f"{what}, which points elsewhere: give the final URL, as photographs are not sent to another place than the one named"
         about = f" about {request.image}" if request.image is not None else ""
@@ -266,7 +266,6 @@ class Endpoint(ChatModel):
 
 # what servers say of a field that they do not take: vendors, FastAPI, llama.cpp, gateways
 _NOT_TAKEN = re.compile(r"support|permitted|forbidden|not allowed|unknown|unrecogni[sz]ed|unexpected|both be|deprecated", re.IGNORECASE)
-_GOES_ON = "finished replies are kept, so the same command goes on from there later"
 
 
 class _Stopped(Exception):

@@ -56,7 +56,9 @@ def check_learned_from(names: Sequence[str]) -> None:
     able = [(name, cls) for name, cls in zip(names, classes, strict=True) if takes_others(cls)]
     chosen = [scorers.typed_options(cls, scorers.parse_name(name)[1]).get("options") for name, cls in able]
     if not any(getattr(options, "joint", True) for options in chosen):
-        raise BeholderError(f"{', '.join(name for name, _ in able)} learns from one dataset alone (joint=false): leave --with out, or joint=false")
+        raise BeholderError(
+            f"{', '.join(name for name, _ in able)} learns from one dataset alone (joint=false): leave out --with or joint=false"
+        )
 
 
 def training_part(dataset: Dataset) -> Dataset:

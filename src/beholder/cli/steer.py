@@ -118,6 +118,8 @@ def steer(
         watching = None
         if other != "none":
             watching = ScorerJudge(opened.enter_context(scorers.load(other)), raters=raters, look_in=look_in)
+            if (watching.eye.scorer.name, watching.eye.scorer.version) == (eye.scorer.name, eye.scorer.version):
+                note(f"{other} looks on at itself, which shows nothing: name another scorer with --hold-out")
         settings = settings_of(prompt, writer=author, generator=painter, judge=judge, hold_out=watching, config=config, pick=keeps)
         run = opened.enter_context(RunFolder(out or _default_out(prompt, settings), settings=settings))
         try:

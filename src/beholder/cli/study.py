@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -92,7 +93,7 @@ def next_(
         print(f"{opened.rater(rater)} has answered all {total} trials")
     else:
         print(f"trial {trial.id} ({done + 1} of {total}): {opened.question}\nprompt: {trial.prompt}\nleft:  {trial.left}\nright: {trial.right}")
-        note(f"answer with  beholder study answer {trial.id} left|right --study {study}")
+        note(f"answer with  beholder study answer {trial.id} left|right --study {shlex.quote(str(study))}")
 
 
 @app.command()

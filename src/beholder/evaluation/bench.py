@@ -18,6 +18,7 @@ from beholder.evaluation.answering import Answered, Cache, answers_of, ask, aske
 from beholder.evaluation.metrics import DRAWS, evaluate
 from beholder.evaluation.protocols import Fold, Protocol, get
 from beholder.evaluation.report import Report, Row
+from beholder.evaluation.seen_unseen import UNSEEN
 from beholder.evaluation.training import Lazy, Progress, Training, also_learned_from, check, takes, trains
 from beholder.scorers.base import Scorer
 
@@ -259,6 +260,11 @@ class _Bench:
             if seen:
                 of = what if what == name else f"{what}, which {name} reads"
                 self.warnings.append(f"{seen} of {len(images)} query images were in the training data of {of}")
+        if not self.fit and hasattr(scorer, "trained_for"):
+            new = self._new_raters()
+            known = int(scorer.trained_for([f"{self.dataset.name}/{rater}" for rater in new]))
+            if known:
+                self.warnings.append(f"{known} of {len(new)} raters who are new in this protocol were in the training data of {name}")
 
     def _warn_if_others_hold_queries(self, others: Sequence[Dataset]) -> None:
         """The same photographs in a dataset that is learned from as a whole, perhaps with ratings of the same people."""
@@ -267,6 +273,12 @@ class _Bench:
             seen = also_learned_from(images, other)
             if seen:
                 self.warnings.append(f"{seen} of {len(images)} query images are in {other.name}, too, which is learned from as a whole")
+
+    def _new_raters(self) -> list[str]:
+        """Ids of the tested raters of whom training is to know nothing."""
+        knows = self.protocol.train_has_test_raters
+        new = {rater for fold in self.folds for rater in fold.raters if (fold.labels.get(rater) == UNSEEN if fold.labels else not knows)}
+        return [self.dataset.raters[rater] for rater in sorted(new)]
 
     def _query_images(self) -> list[str]:
         return [str(self.dataset.images[image]) for image in sorted({int(image) for asked in self.asked for image in asked.image})]

@@ -101,6 +101,10 @@ def _lines(report: Report, found: Sequence[Mapping[str, object]]) -> Iterator[st
         f"- Seen: training has other ratings of the rater. Unseen: it has none. Mean over raters [95 % interval, {report.draws} bootstrap "
         "resamples of raters]; undefined correlations count as 0. A gap whose interval does not hold 0 is marked with *."
     )
+    if not report.fitted:
+        yield (
+            "- Nothing was trained in this run: seen and unseen say what a training on these folds would know, not what the scorers' weights know."
+        )
     yield (
         "- Population-average PLCC: correlation over images of the mean prediction with the mean rating of the raters asked, its interval over "
         "images. A mean over more raters is easier to predict: where seen and unseen raters per image differ in number, so does this measure.\n"

@@ -1,6 +1,7 @@
 """Pairwise accuracy against the tie margin: how much of what a scorer gets wrong are pairs that the rater all but tied.
 
-Pairs whose ratings differ by no more than the margin are left out. The margin grows from 0 to one anchor of the scale (PAMELA's analysis).
+Pairs whose ratings differ by no more than the margin are left out. On a slider the margin grows from 0 to one anchor of the scale (PAMELA's analysis); on a
+scale of few steps, by whole anchors (ours).
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from beholder.ratings import write_table
 from beholder.scale import Scale
 
 TABLE, PICTURE = "tie-margins.csv", "tie-margins.png"
-FRACTIONS = (0.0, 0.25, 0.5, 0.75, 1.0)
+SLIDER = (0.0, 0.25, 0.5, 0.75, 1.0)  # margins in anchors, up to the next anchor, as published
+ANCHORS = (0.0, 1.0, 2.0, 3.0)  # where ratings lie on anchors only: anything between would leave out the same pairs
 MOST_STEPS = 20  # of a scale with anchors; one with more (0 to 100) is a slider, whose step is no difference that anybody meant
 COLUMNS = ("scorer", "shots", "raters", "anchors", "margin", "pairwise", "low", "high", "n_raters")
 
@@ -29,20 +31,26 @@ def anchor(scale: Scale) -> float:
     return scale.step if scale.step and scale.width / scale.step <= MOST_STEPS else scale.width / 4
 
 
+def margins_of(scale: Scale) -> tuple[float, ...]:
+    """Margins in anchors, from 0; at least one pair of steps of the scale is farther apart than the widest."""
+    step = anchor(scale)
+    return tuple(one for one in ANCHORS if one < scale.width / step) if step == scale.step else SLIDER
+
+
 def records(report: Report) -> list[dict[str, object]]:
     """One row per scorer, N, group of raters ("all"; "seen" and "unseen" where there are any) and margin, with the columns `COLUMNS`.
 
     `anchors` is the margin in anchors, `margin` in points; intervals are over raters, n_raters those with a pair left.
     """
-    step = anchor(report.dataset.scale)
+    step, margins = anchor(report.dataset.scale), margins_of(report.dataset.scale)
     found = []
     for scorer, shots, by_label in by_row(report):
-        parts = {label: _units(answers, step=step) for label, answers in by_label.items() if label != ALL or len(by_label) == 1}
+        parts = {label: _units(answers, margins=[one * step for one in margins]) for label, answers in by_label.items() if label != ALL or len(by_label) == 1}
         together = tuple(np.concatenate(columns, axis=-1) for columns in zip(*parts.values(), strict=True))
         for label, (unit_rater, values) in {ALL: together, **parts}.items():
             raters = np.unique(unit_rater)
             resamples = Resamples(raters, raters, draws=report.draws)
-            for fraction, of_units in zip(FRACTIONS, values, strict=True):
+            for fraction, of_units in zip(margins, values, strict=True):
                 per_rater = of_raters(unit_rater, of_units)
                 row = {"scorer": scorer, "shots": shots, "raters": label, "anchors": fraction, "margin": fraction * step}
                 row |= {"pairwise": per_rater.mean} | interval(resamples.means(per_rater))
@@ -71,11 +79,11 @@ def accuracy_by_margin(unit: np.ndarray, truth: np.ndarray, score: np.ndarray, *
     return np.where(total > 0, right / np.maximum(total, 1), np.nan)
 
 
-def _units(answers: Answers, *, step: float) -> tuple[np.ndarray, np.ndarray]:
-    """[u] rater of each query set, and [fractions, u] its accuracy; differences that exceed a margin by rounding alone do not count."""
+def _units(answers: Answers, *, margins: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+    """[u] rater of each query set, and [margins, u] its accuracy; differences that exceed a margin by rounding alone do not count."""
     unit_rater, unit, truth, score = units(answers)
-    margins = [fraction * step + 1e-9 for fraction in FRACTIONS]
-    return unit_rater, accuracy_by_margin(unit, truth, score, size=len(unit_rater), margins=margins)
+    widened = [one + 1e-9 for one in margins]
+    return unit_rater, accuracy_by_margin(unit, truth, score, size=len(unit_rater), margins=widened)
 
 
 def write(found: Sequence[Mapping[str, object]], out: Path) -> Path:

@@ -19,7 +19,7 @@ from beholder.steering.ledger import Ledger
 from beholder.steering.run_folder import RunFolderWarning, short_hash
 
 AGAIN = ("failed", "broken")  # kinds of failure after which the same is asked once more
-SILENT = 3  # images that nobody answered for, before the others of a round are given up
+SILENT = 3  # images in a row that nobody answered for, before the others of a round are given up
 
 
 @dataclass(frozen=True)
@@ -117,25 +117,30 @@ class RecordedImages:
                 self._book.last_reason = event["error"]
 
     def _round(self, due: Sequence[str], requests: Mapping[str, tuple[str, int]], *, attempt: int, iteration: int, what: str) -> None:
-        missing, silences = dict.fromkeys(due), []
+        missing, silent = dict.fromkeys(due), {}
         nothing = CallFailed("the generator gave no answer for it")
         try:
             for place, image, seconds in _timed(self._generator.generate_many([requests[key] for key in due])) if due else ():
                 key = due[place]
                 missing.pop(key, None)
                 if isinstance(image, CallFailed) and image.kind == "unreachable":
-                    silences.append(image)
-                    if len(silences) == SILENT:
+                    silent[key] = image
+                    if len(silent) == SILENT:
                         break
                     continue
+                # somebody is there: those before it got no answer for reasons of their own, and are tried again as others that failed
+                for other, error in silent.items():
+                    self._keep(other, requests[other], CallFailed(error.reason), tries=attempt, iteration=iteration, seconds=0.0)
                 self._keep(key, requests[key], image, tries=attempt, iteration=iteration, seconds=seconds)
-                self._book.counts["images"] += 1
+                self._book.counts["images"] += 1 + len(silent)
+                silent.clear()
                 self._book.progress(self._book.counts["images"], self._budget, what)
         except CallFailed as error:  # for all that are missing
             nothing = error
-            silences += [error] if error.kind == "unreachable" else []
-        if silences:
-            raise self._book.stopped(self._generator.name, silences[-1]) from silences[-1]
+            silent |= {"": error} if error.kind == "unreachable" else {}
+        if silent:
+            *_, error = silent.values()
+            raise self._book.stopped(self._generator.name, error) from error
         for key in missing:
             self._keep(key, requests[key], nothing, tries=attempt, iteration=iteration, seconds=0.0)
             self._book.counts["images"] += 1

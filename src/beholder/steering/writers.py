@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from beholder.backbones.chat import ChatModel, ChatRequest, NoAnswer, Reply, Sampling, open_chat_model
+from beholder.backbones.chat import GOES_ON, ChatModel, ChatRequest, NoAnswer, Reply, Sampling, open_chat_model
 from beholder.backbones.sampling import SEEDS
 from beholder.errors import BeholderError
 from beholder.steering.base import CallFailed, Proposal, Shown, Writer
@@ -184,7 +184,7 @@ class ChatWriter(Writer):
         """What the search should make of a question without an answer."""
         if error.kind == "broken" and not self.model.usage.calls:
             return BeholderError(str(error))  # nothing there has ever been a chat model: the URL is wrong
-        return CallFailed(str(error), kind=error.kind)
+        return CallFailed(str(error).removesuffix(f": {GOES_ON}"), kind=error.kind)  # the search says so itself, and names the folder
 
 
 def instruction(goal: str, *, n: int, history: Sequence[Shown], before: Sequence[str] = (), max_words: int) -> str:

@@ -58,8 +58,7 @@ class Checkpoint:
         try:
             kept = torch.load(self.path, map_location="cpu", weights_only=True)
         except Exception as error:  # the reader of torch raises nearly every kind on broken files
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise BeholderError(f"the checkpoint {self.path} is damaged ({reason}): remove it to begin anew") from None
+            raise BeholderError(f"the checkpoint {self.path} is damaged ({type(error).__name__}): remove it to begin anew") from None
         if not isinstance(kept, dict) or kept.get("identity") != self.identity:
             raise BeholderError(
                 f"{self.path} is the checkpoint of another training (other data, features or options): remove it to begin anew, or choose "

@@ -46,7 +46,6 @@ class PamelaScorer(FeatureScorer):
     """
 
     name = "pamela"
-    uses_profile = True
     slow_part = "the text encoder"
     Options = PamelaOptions
 
@@ -59,6 +58,10 @@ class PamelaScorer(FeatureScorer):
         self._seen = np.zeros(0, dtype=np.uint64)
         self._about: dict[str, About] = {}
         self._vectors = Vectors(self.options.text_encoder, device=self.options.device)
+
+    @property
+    def uses_profile(self) -> bool:
+        return self.options.demographics if self.model is None else bool(self.model.fields)
 
     @property
     def version(self) -> str:
@@ -121,6 +124,10 @@ class PamelaScorer(FeatureScorer):
     def trained_on(self, images: Sequence[str]) -> int:
         """How many of the images the weights were trained on."""
         return int(np.isin(provenance.fingerprints(images), self._seen).sum())
+
+    def trained_for(self, raters: Sequence[str]) -> int:
+        """How many of the raters ("DATASET/RATER") the weights have a token of."""
+        return sum(self._ready().place_of(rater) >= 0 for rater in raters)
 
     # --- answering
 

@@ -146,10 +146,7 @@ class _Keeper:
         try:
             kept = torch.load(path, map_location="cpu", weights_only=True)
         except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-            raise BeholderError(
-                f"the checkpoint {path} is damaged ({str(error).splitlines()[0] if str(error) else type(error).__name__}): "
-                "remove it to begin anew"
-            ) from None
+            raise BeholderError(f"the checkpoint {path} is damaged ({type(error).__name__}): remove it to begin anew") from None
         if not isinstance(kept, dict) or kept.get("identity") != self.identity:
             raise BeholderError(
                 f"{path} is the checkpoint of another training (other data, model or options): remove it to begin anew, or choose another --out"
