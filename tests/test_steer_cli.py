@@ -245,6 +245,22 @@ def test_a_scorer_that_looks_on_at_itself_is_said(tmp_path):
     assert "looks on at itself" in same.stderr and "looks on at itself" not in other.stderr
 
 
+def test_more_iterations_go_on_with_a_finished_run(tmp_path):
+    with stand_in() as (url, asked):
+        command = ("steer", "a boat", "--writer", f"{url}#phrases", "--generator", f"{url}#scenes", *STUB, "--per-iteration", "3", "--json")
+        beholder(*command, "--iterations", "1", "--out", tmp_path / "run")
+        longer = beholder(*command, "--iterations", "2", "--out", tmp_path / "run")
+        calls = sorted(asked)
+        del asked[:]
+        whole = beholder(*command, "--iterations", "2", "--out", tmp_path / "whole")
+        assert sorted(asked) == calls
+        fewer = beholder(*command, "--iterations", "1", "--out", tmp_path / "run")
+    assert longer.exit_code == 0, longer.stderr
+    same, other = json.loads(longer.stdout), json.loads(whole.stdout)
+    assert (same["prompt"], same["reward"], same["counts"]) == (other["prompt"], other["reward"], other["counts"])
+    assert fewer.exit_code == 2 and "iterations: 2 there, 1 here" in complaint(fewer.stderr)
+
+
 def test_without_out_the_same_command_finds_its_folder_again(tmp_path):
     command = ("steer", "a boat", *LOCAL, *STUB, *SMALL, "--age", "20-29", "--json")
     first, second = (process(*command, cwd=tmp_path) for _ in range(2))

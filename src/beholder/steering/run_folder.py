@@ -53,6 +53,7 @@ from beholder.errors import BeholderError
 
 FORMAT = 1
 SETTINGS, EVENTS, IMAGES, LOCK, REPORT = "run.json", "events.jsonl", "images", "lock", "report.html"
+GROW = ("iterations",)  # settings that a finished run may be given more of
 COMPRESSION = {"compress_level": 1, "compress_type": zlib.Z_RLE}  # of PNG: several times as fast as the defaults, and photographs come out smaller
 
 
@@ -63,7 +64,7 @@ class RunFolderWarning(UserWarning):
 class RunFolder:
     """One run on disk, see the module.
 
-    Made if it is not there; opened if it is there with equal settings. Used by one process at a time. Also a context manager; `close` or its end
+    Made if it is not there; opened if it is there with equal settings (or with more iterations). Used by one process at a time. Also a context manager; `close` or its end
     gives the folder free.
 
     Args:
@@ -181,7 +182,11 @@ class RunFolder:
     def _claim(self) -> None:
         """The folder is ours: new, or of a run with these settings."""
         if (self.folder / SETTINGS).exists():
-            different = differences(self._kept_settings(), self.settings)
+            kept = self._kept_settings()
+            grown = [name for name in GROW if _more(kept.get(name), self.settings.get(name))]
+            different = differences({**kept, **{name: self.settings[name] for name in grown}}, self.settings)
+            if not different and grown:  # the same steps up to the old end, and then some
+                self._write_settings()
             if different:
                 raise BeholderError(
                     f"{self.folder} holds a run with other settings ({'; '.join(different)}): go on with the same settings, or name another folder"
@@ -190,6 +195,9 @@ class RunFolder:
         others = sorted(entry.name for entry in self.folder.iterdir() if entry.name != LOCK and not entry.name.startswith("."))
         if others:
             raise BeholderError(f"{self.folder} holds other files ({others[0]}) and no run: name a new folder")
+        self._write_settings()
+
+    def _write_settings(self) -> None:
         from beholder import __version__
 
         text = json.dumps({"format": FORMAT, "beholder": __version__, "settings": self.settings}, indent=1)
@@ -257,6 +265,11 @@ def differences(kept: Mapping, given: Mapping, *, prefix: str = "") -> list[str]
         elif there != here or (name in kept) != (name in given):
             found.append(f"{prefix}{name}: {_shown(kept, name)} there, {_shown(given, name)} here")
     return found
+
+
+def _more(there: object, here: object) -> bool:
+    """Both are whole numbers, and the second is larger."""
+    return isinstance(there, int) and isinstance(here, int) and here > there
 
 
 def _shown(settings: Mapping, name: str) -> str:
