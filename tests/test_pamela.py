@@ -389,3 +389,21 @@ def test_training_leaves_the_random_numbers_of_others_alone():
     torch.manual_seed(5)
     PamelaScorer(features=planted()[1], options=replace(QUICK, epochs=1)).fit(training_part())
     torch.testing.assert_close(torch.rand(3), expected)
+
+
+def test_many_images_with_wide_features_are_reduced_before_the_ridge_and_give_nearly_the_same(monkeypatch):
+    """Joint training with PARA and LAPIS means tens of thousands of images; the whole ridge on 6,000 features of each would take hours."""
+    from beholder.scorers.pamela import preparing
+
+    rng = np.random.default_rng(0)
+    low = rng.normal(size=(600, 12))
+    x = (low @ rng.normal(size=(12, 80)) + 0.1 * rng.normal(size=(600, 80))).astype(np.float32)
+    y = 0.1 * low[:, 0] - 0.2 * low[:, 1] + 0.02 * rng.normal(size=600)
+    whole, start = preparing._ridge([x[:400]], [y[:400]])
+    monkeypatch.setattr(preparing, "MANY_IMAGES", 100)
+    monkeypatch.setattr(preparing, "FEW_AXES", 20)
+    reduced, begin = preparing._ridge([x[:400]], [y[:400]])
+    assert np.linalg.matrix_rank(np.stack([whole, reduced])) == 2  # another way, not the same one
+    first, second = x[400:] @ whole + start, x[400:] @ reduced + begin
+    assert np.corrcoef(first, y[400:])[0, 1] > 0.98 and np.corrcoef(second, y[400:])[0, 1] > 0.98
+    assert np.abs(first - second).max() < 0.1 * y.std()

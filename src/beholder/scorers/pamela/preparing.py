@@ -22,6 +22,7 @@ from beholder.scorers.pamela.texts import Field, learn_fields
 
 ALPHAS = np.logspace(0, 6, 25)  # as for `population`
 FEW = 10  # of fewer raters or groups none are kept aside
+MANY_IMAGES, FEW_AXES = 4000, 512  # beyond so many images wide features are reduced to so many principal axes before the ridge
 ROWS = 4096  # images whose texts are in memory at once
 SMALLEST = 1e-4  # components this much smaller than the first are rounding errors
 
@@ -177,6 +178,8 @@ def _ridge(features: Sequence[np.ndarray], effects: Sequence[np.ndarray]) -> tup
     def fit(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, float]:
         if len(x) < 3:
             return np.zeros(x.shape[1]), float(y.mean())
+        if len(x) > MANY_IMAGES and x.shape[1] > FEW_AXES:
+            return _ridge_on_axes(x, y)
         pipeline = make_pipeline(StandardScaler(), RidgeCV(ALPHAS)).fit(np.asarray(x, dtype=np.float64), y)
         coefficients = pipeline[1].coef_ / pipeline[0].scale_
         return coefficients, float(pipeline[1].intercept_ - pipeline[0].mean_ @ coefficients)
@@ -186,6 +189,17 @@ def _ridge(features: Sequence[np.ndarray], effects: Sequence[np.ndarray]) -> tup
     shared, start = fit(np.concatenate(features), np.concatenate(effects))
     own, shift = fit(features[0], effects[0] - np.asarray(features[0], dtype=np.float64) @ shared - start)
     return shared + own, start + shift
+
+
+def _ridge_on_axes(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, float]:
+    """The same on the first principal axes of the standardised features: of many images and wide features the whole takes hours and all memory."""
+    scaler = StandardScaler().fit(x)
+    scale = np.where(scaler.scale_ > 1e-9, scaler.scale_, 1.0)
+    axes = PCA(FEW_AXES, svd_solver="randomized", iterated_power=2, random_state=0).fit(scaler.transform(x)).components_.T / scale[:, None]
+    mean = scaler.mean_ @ axes
+    ridge = RidgeCV(ALPHAS).fit((x @ axes.astype(np.float32)).astype(np.float64) - mean, y)
+    coefficients = axes @ ridge.coef_
+    return coefficients, float(ridge.intercept_ - mean @ ridge.coef_)
 
 
 def _some(random: np.random.Generator, values: np.ndarray, *, share: float) -> np.ndarray:
