@@ -80,7 +80,11 @@ def serve(port: int) -> ThreadingHTTPServer:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--port", type=int, default=8901)
-    server = serve(parser.parse_args().port)
+    port = parser.parse_args().port
+    try:
+        server = serve(port)
+    except OSError as error:
+        raise SystemExit(f"port {port} cannot be used ({error.strerror}): name another one with --port") from None
     print(f"listening on http://127.0.0.1:{server.server_port}/v1, Ctrl-C ends it", flush=True)
     with contextlib.suppress(KeyboardInterrupt):
         server.serve_forever()

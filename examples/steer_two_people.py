@@ -9,6 +9,7 @@ scenes, ratings.csv of both, a run's folder for each with report.html, and compa
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -57,11 +58,15 @@ def run(name: str, ratings: beholder.Ratings, *, goal: str, config: SteerConfig,
     """Steer for one person; the other scorer looks on."""
     parts = {"writer": PhraseWriter(), "generator": SceneGenerator(), "config": config}
     people = {name: beholder.Rater(name=name, ratings=ratings)}
+    def progress(done: int, total: int, what: str) -> None:
+        if sys.stderr.isatty():
+            print(f"\r{name}: {done}/{total} {what:30}", end="\r", file=sys.stderr, flush=True)
+
     with beholder.load("taste") as eye, beholder.load("pamela") as other:
         parts |= {"judge": ScorerJudge(eye, raters=people), "hold_out": ScorerJudge(other, raters=people)}
         with RunFolder(folder, settings=settings_of(goal, **parts)) as opened:
-            result = steer(goal, **parts, run=opened, progress=lambda done, total, what: print(f"\r{name}: {done}/{total} {what:30}", end="", flush=True))
-            print(f"\r{name}: {result.start.reward:.3f} -> {result.best.reward:.3f}  {result.best.prompt}\n{' ' * len(name)}  {write_report(opened)}")
+            result = steer(goal, **parts, run=opened, progress=progress)
+            print(f"{name}: {result.start.reward:.3f} -> {result.best.reward:.3f}  {result.best.prompt}\n{' ' * len(name)}  {write_report(opened)}")
     return result
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from beholder.about import About
 from beholder.errors import BeholderError
 from beholder.evaluation.simulate import SimulatedFeatures
 from beholder.options import from_texts
@@ -407,3 +408,13 @@ def test_many_images_with_wide_features_are_reduced_before_the_ridge_and_give_ne
     first, second = x[400:] @ whole + start, x[400:] @ reduced + begin
     assert np.corrcoef(first, y[400:])[0, 1] > 0.98 and np.corrcoef(second, y[400:])[0, 1] > 0.98
     assert np.abs(first - second).max() < 0.1 * y.std()
+
+
+def test_weights_without_prompts_say_that_prompts_change_nothing():
+    scorer = using(fitted(), rater="")
+    images = new_images()[:3]
+    before = scorer.predict(images, person(NEW[0], 3))
+    assert scorer.notes() == []
+    scorer.tell({images[0]: About(prompt="a boat")})
+    assert "without prompts" in " ".join(scorer.notes())
+    assert gap(scorer.predict(images, person(NEW[0], 3)), before) == 0

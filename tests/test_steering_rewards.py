@@ -10,6 +10,7 @@ import beholder
 from beholder.engine.source import Features
 from beholder.eye import Eye
 from beholder.features import FeatureStore
+from beholder.located import SkippedInput
 from beholder.steering.rewards import Penalty, ScorerJudge
 from command_line import make_photos, refused
 from slow_encoder import SlowEncoder
@@ -121,3 +122,13 @@ def test_bad_rewards_are_refused(eye, images):
     refused(lambda: Penalty(drift=-1.0, of_prompt=Measure()), "drift", "from 0")
     refused(lambda: Penalty(unfaithful=0.5), "unfaithful", "nothing that measures")
     refused(lambda: ScorerJudge(eye, raters={"me": beholder.Rater()}).judge(images, prompts=["one"], goal="x"), "3 images", "1 prompts")
+
+
+def test_a_rater_whose_images_are_all_gone_is_refused_and_one_who_lost_some_is_not(eye, images, tmp_path):
+    gone = beholder.Rater(ratings=beholder.Ratings([("nowhere/x.png", 5), ("nowhere/y.png", 1)]))
+    refused(lambda: ScorerJudge(eye, raters={"anna": gone}), "none of the 2 images that anna rated", "nowhere/x.png")
+    some = beholder.Rater(ratings=beholder.Ratings([("nowhere/x.png", 5), (images[0], 1)]))
+    with pytest.warns(SkippedInput, match="x.png"):
+        judged(ScorerJudge(eye, raters={"anna": some}), images)
+    relative = beholder.Rater(ratings=beholder.Ratings([("a.png", 5), ("b.png", 1)]))
+    assert not judged(ScorerJudge(eye, raters={"anna": relative}, look_in=[tmp_path / "images"]), images)[0].skipped

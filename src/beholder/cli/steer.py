@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from beholder.cli import options
-from beholder.cli.output import lines_of_progress, note, print_json, progress_bar, show_table
+from beholder.cli.output import lines_of_progress, note, print_json, progress_bar
 from beholder.cli.people import who
 
 if TYPE_CHECKING:
@@ -30,8 +30,8 @@ SHOWN = 5  # prompts on the terminal
 def steer(
     prompt: Annotated[str, typer.Argument(metavar="PROMPT", help="What the image should show.", show_default=False)],
     rater: Annotated[list[str] | None, typer.Option("--rater", metavar="NAME", help="Whom it should please; several: on average.", show_default=False)] = None,
-    profile: Annotated[list[Path] | None, typer.Option("--profile", metavar="FILE.toml", help="The same, by profile.", show_default=False)] = None,
-    age: Annotated[list[str] | None, typer.Option("--age", metavar="20-29", help="People of that age.", show_default=False)] = None,
+    profile: Annotated[list[Path] | None, typer.Option("--profile", metavar="FILE.toml", help="The same, by profile; one --profile with one --rater: her profile for this run.", show_default=False)] = None,
+    age: Annotated[list[str] | None, typer.Option("--age", metavar="20-29", help="People of that age (20-29, or 35).", show_default=False)] = None,
     ratings: options.RatingsFile = None,
     scale: options.ScaleText = None,
     generator: Annotated[
@@ -50,7 +50,7 @@ def steer(
     per_iteration: Annotated[int, typer.Option("--per-iteration", metavar="N", min=1, help="Prompts tried in each.")] = 20,
     keep: Annotated[int, typer.Option("--keep", metavar="N", min=1, help="Of the best prompts, fed back.")] = 20,
     images_per_prompt: Annotated[int, typer.Option("--images-per-prompt", metavar="N", min=1, help="Seeds; a prompt's reward is the mean.")] = 1,
-    budget: Annotated[int | None, typer.Option("--budget", metavar="N", min=1, help="Images at most, failed ones included.", show_default="iterations x prompts")] = None,
+    budget: Annotated[int | None, typer.Option("--budget", metavar="N", min=1, help="Images at most, failed ones included.", show_default="iterations x prompts + 1")] = None,
     pick: Annotated[tuple[int, str, int] | None, typer.Option("--pick", metavar="K of N", help="Leave the prompt as it is: render N images, keep the best K.", show_default=False)] = None,
     hold_out: Annotated[str | None, typer.Option("--hold-out", metavar="NAME", help="A scorer that looks on without being optimised; none for none.", show_default="pamela, or taste beside pamela")] = None,
     drift: Annotated[float, typer.Option("--drift", metavar="WEIGHT", min=0, help="Taken off: how far the prompt strays from yours.")] = 0.0,
@@ -77,7 +77,7 @@ def steer(
     from beholder.errors import BeholderError
     from beholder.steering.generators import open_generator
     from beholder.steering.loop import SteerConfig
-    from beholder.steering.report import write_report
+    from beholder.steering.report import reward_hacking, write_report
     from beholder.steering.rewards import ScorerJudge
     from beholder.steering.run_folder import RunFolder
     from beholder.steering.settings import settings_of
@@ -104,12 +104,12 @@ def steer(
         max_words=max_words,
         near_duplicate=near_duplicate,
     )
-    raters, look_in = _raters(rater or [], profile or [], age or [], ratings=ratings, scale=scale)
-    if EVERYBODY in raters:
-        note("nobody is named, so the images are steered by what people in general like: name somebody with --rater, --profile or --age")
     calls = {"api_key_env": api_key_env, "timeout": timeout, "device": device}
     painter = open_generator(generator, size=size, concurrency=concurrency, **calls)
     author = None if keeps else open_writer(writer, temperature=temperature, **calls)
+    raters, look_in = _raters(rater or [], profile or [], age or [], ratings=ratings, scale=scale)
+    if EVERYBODY in raters:
+        note("nobody is named, so the images are steered by what people in general like: name somebody with --rater, --profile or --age")
     penalty = _penalty(drift=drift, faithful=faithful, model=faithful_model)
     other = OTHER_EYE.get(scorers.parse_name(scorer)[0], "population") if hold_out is None else hold_out
     with ExitStack() as opened:
@@ -130,7 +130,8 @@ def steer(
                 write_report(run)
             raise
         report = write_report(run)
-        remarks = (*result.notes, *eye.scorer.notes())
+        warning = reward_hacking(sorted(run.events("iteration"), key=lambda event: event["number"]))
+        remarks = (*result.notes, *eye.scorer.notes(), *([warning] if warning else []))
     for line in remarks:
         note(line)
     _show(result, folder=run.folder, report=report, as_json=as_json)
@@ -232,15 +233,17 @@ def _show(result: SteerResult, *, folder: Path, report: Path, as_json: bool) -> 
             }
         )
         return
-    rows = [[f"{one.reward:.3f}", one.iteration, one.prompt, one.images[0] if one.images else ""] for one in result.candidates[:SHOWN]]
-    show_table(rows, columns=["reward", "iteration", "prompt", "image"], title="the best", right=("reward", "iteration"))
+    print("the best")
+    for one in result.candidates[:SHOWN]:
+        print(f"{one.reward:.3f}  {one.prompt}")
+        print("       " + ", ".join(str(path) for path in one.images))
     print(f"reward {start.reward:.3f} at the start, {best.reward:.3f} now" + _said_of_hold_out(start.hold_out, best.hold_out))
     print("; ".join(f"{name.replace('_', ' ')} {count}" for name, count in result.counts.items() if count))
     print(f"report: {report}")
 
 
 def _said_of_hold_out(start: float, best: float) -> str:
-    return "" if start != start or best != best else f"; the scorer that looked on: {start:.3f}, {best:.3f}"
+    return "" if start != start or best != best else f"; the scorer that looks on: {start:.3f} at the start, {best:.3f} now"
 
 
 def _number(value: float) -> float | None:

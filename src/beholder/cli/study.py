@@ -113,7 +113,7 @@ def answer(
     from beholder.steering.study.storage import Study
 
     if (file is None) == (trial is None) or (trial is None) != (chosen is None):
-        raise BeholderError("say which trial and which side, as in  beholder study answer 0001 left , or give a table with --from FILE.csv")
+        raise BeholderError("say which trial and which side, as in  beholder study answer 0001 left  or give a table with --from FILE.csv")
     if file is not None and (rater or seconds is not None):
         raise BeholderError("--rater and --seconds are of one answer: with --from they stand in the table")
     with Study(study) as opened:

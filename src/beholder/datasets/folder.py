@@ -125,7 +125,7 @@ def read_folder(root: str | os.PathLike, *, name: str | None = None) -> Dataset:
 def read_settings(root: Path) -> Settings:
     """What DIR/dataset.toml says; name of the folder and scale 1-5 without it."""
     if not root.is_dir():
-        raise BeholderError(f"{root} is not a folder: give the folder that holds ratings.csv and images/ with --root DIR")
+        raise BeholderError(f"{root} is not a folder: give the folder that holds ratings.csv and images/ with --root DIR (train: --data DIR)")
     path = root / "dataset.toml"
     if not path.exists():
         return Settings(name=root.resolve().name, scale=Scale())

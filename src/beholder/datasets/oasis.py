@@ -50,7 +50,7 @@ def read_oasis(root: str | os.PathLike) -> Dataset:
     """
     root = Path(root)
     if not root.is_dir():
-        raise BeholderError(f"{root} is not a folder: give the folder that holds the two OASIS releases with --root DIR")
+        raise BeholderError(f"{root} is not a folder: give the folder that holds the two OASIS releases with --root DIR (train: --data DIR)")
     files = sorted(path for path in root.rglob("*") if path.suffix.lower() == ".csv" and path.is_file())
     headers = {path: set(header_of(path)) for path in files}
     study = _file(headers, lambda names: {"subjid", "item", "beauty"} <= names and "repetition" not in names)

@@ -113,7 +113,7 @@ class Layout:
     def problems(self, root: Path) -> list[str]:
         """Every missing file and column, one sentence each; empty if the dataset can be read."""
         if not root.is_dir():
-            return [f"{root} is not a folder: give the folder that holds {self.title} with --root DIR"]
+            return [f"{root} is not a folder: give the folder that holds {self.title} with --root DIR (train: --data DIR)"]
         base = self.base(root)
         found = [problem for source in self.sources.values() if source.needed for problem in source.missing(base)]
         if self.images(base) is None:

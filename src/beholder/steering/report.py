@@ -87,7 +87,7 @@ def _body(run: RunFolder) -> Iterator[str]:
     yield from _not_tried(run)
     counts = done.get("counts") or (iterations[-1].get("counts") if iterations else None)
     yield "<h2>Counts</h2>"
-    yield facts((name.replace("_", " "), value) for name, value in counts.items()) if counts else '<p class="dim">Nothing was counted yet.</p>'
+    yield facts((name.replace("_", " "), value) for name, value in counts.items() if value) if counts else '<p class="dim">Nothing was counted yet.</p>'
     if done.get("notes"):
         yield "<h2>Notes</h2><ul>" + "".join(f"<li>{escape(str(note))}</li>" for note in done["notes"]) + "</ul>"
     yield "<h2>Settings</h2>"
@@ -249,7 +249,7 @@ def _not_tried(run: RunFolder) -> Iterator[str]:
 
 
 def _parts(judged: Mapping[str, Any]) -> list[str]:
-    return [f"{name} {_number(value):+.3f}" if name in ("drift", "unfaithful") else f"{name} {_shown(_number(value))}" for name, value in (judged.get("parts") or {}).items()]
+    return [f"{name} {_number(value) + 0.0:+.3f}" if name in ("drift", "unfaithful") else f"{name} {_shown(_number(value))}" for name, value in (judged.get("parts") or {}).items()]
 
 
 def _link(file: str) -> str:

@@ -14,6 +14,7 @@ import numpy as np
 
 from beholder.about import About
 from beholder.errors import BeholderError
+from beholder.located import locate
 from beholder.rater import Rater
 from beholder.steering.base import Judge, Judged
 
@@ -71,7 +72,7 @@ class ScorerJudge(Judge):
         penalty: see there.
 
     Raises:
-        BeholderError: no rater.
+        BeholderError: no rater, or none of the images that a rater rated can be found.
     """
 
     def __init__(self, eye: Eye, *, raters: Mapping[str, Rater], look_in: Sequence[str | os.PathLike] = (), penalty: Penalty | None = None) -> None:
@@ -79,6 +80,8 @@ class ScorerJudge(Judge):
             raise BeholderError("there is no rater to please: give one or more")
         self.eye, self.raters, self.look_in = eye, dict(raters), tuple(look_in)
         self.penalty = penalty or Penalty()
+        for label, rater in self.raters.items():
+            _check_found(label, rater, look_in=self.look_in)
         self.name = f"{eye.scorer.name} for {', '.join(self.raters)}"
         self.version = self._version()
 
@@ -147,6 +150,17 @@ class ScorerJudge(Judge):
         ]
         digest = hashlib.blake2b(json.dumps([said, measures], default=str).encode(errors="surrogateescape"), digest_size=6).hexdigest()
         return f"{self.eye.scorer.name} {self.eye.scorer.version} {digest}"
+
+
+def _check_found(label: str, rater: Rater, *, look_in: Sequence[str | os.PathLike]) -> None:
+    """Some missing images are said and left out; a rater of whom nothing is left would be pleased as nobody in particular."""
+    names = [*rater.ratings.images, *rater.choices.images]
+    found = locate(rater, photos=(), folders=look_in).rater if names else rater
+    if names and not (len(found.ratings) or len(found.choices)):
+        raise BeholderError(
+            f"none of the {len(set(names))} images that {label} rated can be found ({os.fsdecode(names[0])}, ...): start where the paths begin, or name the "
+            "folder with look_in (ratings of the command line: import them with --root FOLDER)"
+        )
 
 
 def _mean(values: Sequence[float]) -> float:

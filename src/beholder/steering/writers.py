@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import importlib
 import os
@@ -57,6 +58,9 @@ def open_writer(
         return _own(name)
     # Replies are not kept in the cache that other commands share. The run folder has every answer, and a new run is meant to ask anew: a server
     # that ignores the seed would else seem to repeat itself, and one command would silently live on the answers of another.
+    close = difflib.get_close_matches(name.lower(), ("phrases",), n=1)
+    if close:
+        raise BeholderError(f"there is no writer {name!r}: did you mean {close[0]}? Others are http(s)://HOST/v1#MODEL, a language model on this machine, module:Class")
     model = open_chat_model(name, api_key_env=api_key_env, keep=False, prices=prices, timeout=timeout, retries=retries, device=device)
     return ChatWriter(model, temperature=temperature, top_p=top_p, max_tokens=max_tokens)
 

@@ -70,6 +70,12 @@ class PamelaScorer(FeatureScorer):
     def tell(self, about: Mapping[str, About]) -> None:
         self._about.update({os.fspath(path): one for path, one in about.items()})
 
+    def notes(self) -> list[str]:
+        """That prompts change nothing, where some were told."""
+        if self.model is None or self.model.network.shape.prompts or not any(about.prompt for about in self._about.values()):
+            return []
+        return ["pamela: these weights were trained without prompts, so prompts change no score; metadata count as far as training had them"]
+
     # --- learning
 
     def fit(
@@ -164,7 +170,7 @@ class PamelaScorer(FeatureScorer):
         own = model.place_of(named or ("" if self.options.unseen == "demographics" else rater.known_as))
         if named and own < 0:
             raise BeholderError(
-                f"rater = {named} is no training rater with a token of its own: give DATASET/RATER of one that the weights were trained on"
+                f"rater = {named} is no training rater with a token of its own: give DATASET/RATER of one that the weights were trained on, such as {self.trained.get('dataset', 'folder')}/ID"
             )
         ratings = rater.scale.to_unit(rater.ratings.scores)
         return Request(asked, rater.profile, rated, ratings, chosen.reshape(-1, 2), own=own)

@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import os
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,6 +32,7 @@ FILE = "pamela.pt"
 WARM_UP = 50  # steps until the full learning rate
 LEAST_RATE = 0.02  # share of the learning rate that is left at the end
 LONGEST_STEP = 1.0  # norm that gradients are clipped to
+FEW_RATERS = 20
 MAX_METADATA = 12  # kinds of metadata that become tokens
 
 
@@ -64,6 +66,10 @@ def fit_model(
                 f"{dataset.name} has {len(dataset.used_raters)} raters, {len(dataset.used_images)} images and {len(dataset.rating_score)} "
                 "ratings to learn from: pamela needs at least 2, 5 and 20"
             )
+    if len(datasets[0].used_raters) < FEW_RATERS:
+        warnings.warn(
+            f"{datasets[0].name} has {len(datasets[0].used_raters)} raters: hardly anything personal can be learned from so few, tens of them are needed", stacklevel=2
+        )
     say = progress or (lambda done, total, text: None)
     say(0, options.epochs + 1, "pamela: what raters share")
     device = torch.device(choose_device(options.device))
