@@ -411,7 +411,7 @@ def test_many_images_with_wide_features_are_reduced_before_the_ridge_and_give_ne
 
 
 def test_weights_without_prompts_say_that_prompts_change_nothing():
-    scorer = using(fitted(), rater="")
+    scorer = fitted(replace(QUICK, prompts=False))
     images = new_images()[:3]
     before = scorer.predict(images, person(NEW[0], 3))
     assert scorer.notes() == []
