@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from collections.abc import Callable, Sequence
 
 
 def m001_raters(db: sqlite3.Connection) -> None:
@@ -32,15 +33,15 @@ def m003_choices(db: sqlite3.Connection) -> None:
 MIGRATIONS = (m001_raters, m002_ratings, m003_choices)
 
 
-def migrate(db: sqlite3.Connection) -> None:
+def migrate(db: sqlite3.Connection, steps: Sequence[Callable[[sqlite3.Connection], None]] = MIGRATIONS) -> None:
     """Apply the steps that are missing, all in one transaction; safe if two processes do it at once."""
-    if applied(db) >= {step.__name__ for step in MIGRATIONS}:
+    if applied(db) >= {step.__name__ for step in steps}:
         return
     with db:
         db.execute("BEGIN IMMEDIATE")
         db.execute("CREATE TABLE IF NOT EXISTS migrations (name TEXT PRIMARY KEY, applied REAL NOT NULL)")
         done = applied(db)
-        for step in MIGRATIONS:
+        for step in steps:
             if step.__name__ not in done:
                 step(db)
                 db.execute("INSERT INTO migrations VALUES (?, ?)", (step.__name__, time.time()))

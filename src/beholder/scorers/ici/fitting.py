@@ -16,6 +16,7 @@ from beholder.backbones.torch_encoder import choose_device
 from beholder.datasets.base import Dataset
 from beholder.errors import BeholderError
 from beholder.scorers.base import COVERAGE
+from beholder.scorers.checkpoint import Checkpoint, one_thread
 from beholder.scorers.ici.backbone import Pixels, open_body
 from beholder.scorers.ici.learned import ICIModel
 from beholder.scorers.ici.model import FeatureBody, Heads, InteractionGraph, Prior
@@ -23,7 +24,7 @@ from beholder.scorers.ici.nodes import ProfileNodes
 from beholder.scorers.ici.options import ICIOptions
 from beholder.scorers.ici.phases import ImagePhase, RaterPhase
 from beholder.scorers.ici.targets import Targets, bin_scores
-from beholder.scorers.ici.training import Checkpoint, Progress, one_thread, train
+from beholder.scorers.ici.training import Progress, train
 
 SHOTS = (0, 10, 50)  # numbers of ratings for which the intervals are measured
 ENOUGH = 40  # errors that a width is measured on, at least
@@ -72,7 +73,7 @@ def fit_model(
         def said(done: int, text: str) -> None:
             say(before + done, total + 1, f"ici, {name}: {text}")
 
-        checkpoint = Checkpoint(folder, phase=name, identity=identity)
+        checkpoint = Checkpoint(folder, name=name, identity=identity)
         small = name == "raters" or not options.sees_pixels
         with one_thread(device) if small else nullcontext():
             return train(module, patience=options.patience, checkpoint=checkpoint, say=said, **arguments)

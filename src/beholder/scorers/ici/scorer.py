@@ -102,7 +102,7 @@ class ICIScorer(FeatureScorer):
     def predict_many(self, requests: Sequence[tuple[Sequence[str], Rater]]) -> list[Predictions]:
         """As `predict`; images that requests share are looked at once. Each rater is adapted to alone."""
         model = self._ready()
-        from beholder.scorers.ici.training import one_thread
+        from beholder.scorers.checkpoint import one_thread
 
         asked = [[os.fspath(image) for image in images] for images, _ in requests]
         rated = [rater.ratings.images for _, rater in requests]

@@ -145,8 +145,8 @@ class PamelaScorer(FeatureScorer):
         model = self._ready()
         if not requests:
             return []
+        from beholder.scorers.checkpoint import one_thread
         from beholder.scorers.pamela.answering import Answering
-        from beholder.scorers.pamela.training import one_thread
 
         asked = [[os.fspath(image) for image in images] for images, _ in requests]
         raters = [rater for _, rater in requests]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from beholder.about import About
 from beholder.backbones.torch_encoder import choose_device
 from beholder.datasets.base import Dataset
 from beholder.errors import BeholderError
+from beholder.scorers.checkpoint import Checkpoint, one_thread
 from beholder.scorers.pamela.calibration import Calibration
 from beholder.scorers.pamela.learned import PamelaModel
 from beholder.scorers.pamela.loss import pairwise_loss, rating_loss
@@ -28,7 +28,7 @@ from beholder.scorers.pamela.preparing import Table, prepare, with_texts
 from beholder.scorers.pamela.texts import Vectors, metadata_text, profile_texts
 
 Progress = Callable[[int, int, str], None]
-FILE = "pamela.pt"
+NAME = "pamela"
 WARM_UP = 50  # steps until the full learning rate
 LEAST_RATE = 0.02  # share of the learning rate that is left at the end
 LONGEST_STEP = 1.0  # norm that gradients are clipped to
@@ -76,7 +76,7 @@ def fit_model(
     table = prepare(datasets, features, options=options)
     with one_thread(device), _seeded(options.seed, device=device):
         run = _Run(table, datasets, options=options, vectors=vectors, device=device)
-        facts = run.train(_Checkpoint(folder, identity=_identity(datasets, options, key=f"{key}|{device.type}")), say=say)
+        facts = run.train(Checkpoint(folder, name=NAME, identity=_identity(datasets, options, key=f"{key}|{device.type}")), say=say)
         say(options.epochs, options.epochs + 1, "pamela: strength of the personal part and width of the intervals")
         model = run.model()
         run.calibration.measure(model)
@@ -159,7 +159,7 @@ class _Run:
         base = table.centres[table.image_dataset] + table.effects
         self.base = torch.from_numpy(base.astype(np.float32)).to(device)
 
-    def train(self, checkpoint: _Checkpoint, *, say: Progress) -> dict[str, Any]:
+    def train(self, checkpoint: Checkpoint, *, say: Progress) -> dict[str, Any]:
         """Epochs until the last, or until nothing gets better; leaves the best one's parameters in the network."""
         options, network = self.options, self.network
         done, best_epoch, best_value, best = 0, 0, math.inf, None
@@ -280,46 +280,6 @@ class _Run:
         )
 
 
-class _Checkpoint:
-    """One file, replaced as a whole after each epoch; nothing is kept without a folder."""
-
-    def __init__(self, folder: Path | None, *, identity: str) -> None:
-        self.path, self.identity = None if folder is None else folder / FILE, identity
-
-    def load(self) -> dict[str, Any] | None:
-        """What `save` wrote; None if there is nothing.
-
-        Raises:
-            BeholderError: it is damaged or of another training.
-        """
-        if self.path is None or not self.path.exists():
-            return None
-        try:
-            kept = torch.load(self.path, map_location="cpu", weights_only=True)
-        except Exception as error:  # the reader of torch raises nearly every kind on broken files
-            raise BeholderError(f"the checkpoint {self.path} is damaged ({type(error).__name__}): remove it to begin anew") from None
-        if not isinstance(kept, dict) or kept.get("identity") != self.identity:
-            raise BeholderError(
-                f"{self.path} is the checkpoint of another training (other data, features or options): remove it to begin anew, or choose "
-                "another --out"
-            )
-        return kept
-
-    def save(self, state: dict[str, Any]) -> None:
-        if self.path is None:
-            return
-        partial = self.path.with_name(f".{self.path.name}.partial")
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with partial.open("wb") as file:
-                torch.save(state | {"identity": self.identity}, file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(partial, self.path)
-        except (OSError, RuntimeError) as error:
-            raise BeholderError(f"the checkpoint cannot be written to {self.path.parent}: {error}; make room, then start again") from None
-
-
 def _identity(datasets: Sequence[Dataset], options: PamelaOptions, *, key: str) -> str:
     """A hash of everything a training depends on."""
     digest = hashlib.sha256(json.dumps([options.of_training(), key], default=str).encode())
@@ -331,19 +291,6 @@ def _identity(datasets: Sequence[Dataset], options: PamelaOptions, *, key: str) 
         for values in (dataset.rating_rater, dataset.rating_image, dataset.rating_score):
             digest.update(np.ascontiguousarray(values).tobytes())
     return digest.hexdigest()[:24]
-
-
-@contextmanager
-def one_thread(device: torch.device) -> Iterator[None]:
-    """On a processor torch computes with one thread inside: the matrices are small, and several threads mostly wait for each other."""
-    before = torch.get_num_threads()
-    if device.type == "cpu":
-        torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        if device.type == "cpu":
-            torch.set_num_threads(before)
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-import time
 
 
 def m001_answers(db: sqlite3.Connection) -> None:
@@ -17,23 +16,3 @@ def m001_answers(db: sqlite3.Connection) -> None:
 
 MIGRATIONS = (m001_answers,)
 
-
-def migrate(db: sqlite3.Connection) -> None:
-    """Apply the steps that are missing, all in one transaction; safe if two processes do it at once."""
-    if applied(db) >= {step.__name__ for step in MIGRATIONS}:
-        return
-    with db:
-        db.execute("BEGIN IMMEDIATE")
-        db.execute("CREATE TABLE IF NOT EXISTS migrations (name TEXT PRIMARY KEY, applied REAL NOT NULL)")
-        done = applied(db)
-        for step in MIGRATIONS:
-            if step.__name__ not in done:
-                step(db)
-                db.execute("INSERT INTO migrations VALUES (?, ?)", (step.__name__, time.time()))
-
-
-def applied(db: sqlite3.Connection) -> set[str]:
-    """Names of the steps that have been taken."""
-    if not db.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'migrations'").fetchone():
-        return set()
-    return {name for (name,) in db.execute("SELECT name FROM migrations")}

@@ -29,7 +29,8 @@ from beholder import wal
 from beholder.errors import BeholderError
 from beholder.evidence import name_key
 from beholder.ratings import read_table
-from beholder.steering.study.migrations import MIGRATIONS, applied, migrate
+from beholder.steering.study.migrations import MIGRATIONS
+from beholder.store_migrations import applied, migrate
 
 PUBLIC, KEY, ANSWERS = "study.json", "key.json", "answers.sqlite"
 FORMAT = 1
@@ -243,7 +244,7 @@ class Study:
     def _open(self) -> sqlite3.Connection:
         try:
             db = wal.connect(self._file, timeout=BUSY_SECONDS, isolation_level=None)
-            migrate(db)
+            migrate(db, MIGRATIONS)
         except sqlite3.Error as error:
             raise BeholderError(f"the answers {self._file} cannot be opened ({error}): check your rights, or put a copy back") from None
         newer = applied(db) - {step.__name__ for step in MIGRATIONS}
