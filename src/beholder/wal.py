@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 import time
+from collections.abc import Iterator
 
 
 def connect(file: str | os.PathLike, *, timeout: float, **options: object) -> sqlite3.Connection:
@@ -32,3 +34,15 @@ def connect(file: str | os.PathLike, *, timeout: float, **options: object) -> sq
         except BaseException:
             db.close()
             raise
+
+
+@contextlib.contextmanager
+def transaction(db: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+    """A transaction that no other process can come into: all of it is kept, or nothing."""
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield db
+    except BaseException:
+        db.rollback()
+        raise
+    db.commit()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import queue
 import random
 import re
 import threading
@@ -22,11 +21,12 @@ from beholder.backbones.http_calls import (
     LARGEST_BACKOFF,
     LONGEST_WAIT,
     authorization,
+    in_threads,
     is_filter,
-    is_here,
     key_advice,
     message_of,
     no_money,
+    open_client,
     retry_after,
     short,
     split_name,
@@ -90,40 +90,12 @@ class Endpoint(ChatModel):
         self._images: OrderedDict[str, str] = OrderedDict()
 
     def _answers(self, requests: Sequence[tuple[str, ChatRequest]], *, max_tokens: int) -> Iterator[tuple[str, Reply]]:
-        client = self._httpx.Client(
-            headers=self._headers,
-            timeout=self._httpx.Timeout(self._timeout, connect=min(self._timeout, 20.0), pool=None),
-            limits=self._httpx.Limits(max_connections=self._concurrency, max_keepalive_connections=self._concurrency),
-            trust_env=not is_here(self._url),
-        )
-        # Daemon threads instead of an executor: after Ctrl-C nobody wants to wait for replies that are still being written.
-        waiting: queue.SimpleQueue = queue.SimpleQueue()
-        for one in requests:
-            waiting.put(one)
-        done: queue.SimpleQueue = queue.SimpleQueue()
-        stopped = threading.Event()
+        with open_client(self._httpx, self._url, headers=self._headers, timeout=self._timeout, concurrency=self._concurrency) as client:
 
-        def work() -> None:
-            try:
-                while not stopped.is_set():
-                    key, request = waiting.get_nowait()
-                    done.put((key, self._answer(client, key, request, max_tokens=max_tokens, stopped=stopped)))
-            except queue.Empty:
-                pass
-            except BaseException as error:
-                done.put(error)
+            def answer(one: tuple[str, ChatRequest], stopped: threading.Event) -> tuple[str, Reply]:
+                return one[0], self._answer(client, *one, max_tokens=max_tokens, stopped=stopped)
 
-        for number in range(min(self._concurrency, len(requests))):
-            threading.Thread(target=work, name=f"beholder-chat-{number}", daemon=True).start()
-        try:
-            for _ in requests:
-                item = done.get()
-                if isinstance(item, BaseException):
-                    raise item
-                yield item
-        finally:
-            stopped.set()
-            client.close()
+            yield from in_threads(requests, answer, concurrency=self._concurrency, name="beholder-chat")
 
     def _answer(self, client: httpx.Client, key: str, request: ChatRequest, *, max_tokens: int, stopped: threading.Event) -> Reply:
         """One request, with repetitions."""

@@ -5,10 +5,19 @@ from __future__ import annotations
 import email.utils
 import ipaddress
 import os
+import queue
+import threading
 import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 from beholder.errors import BeholderError
+
+if TYPE_CHECKING:
+    import httpx
+
+Question, Answer = TypeVar("Question"), TypeVar("Answer")
 
 DEFAULT_KEY = "OPENAI_API_KEY"
 AGAIN = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 520, 522, 524, 529})  # may be right the next time
@@ -108,3 +117,53 @@ def retry_after(value: str | None) -> float | None:
         return max(email.utils.parsedate_to_datetime(value).timestamp() - time.time(), 0.0)
     except (TypeError, ValueError):
         return None
+
+
+def open_client(library: Any, url: str, *, headers: dict[str, str], timeout: float, concurrency: int) -> httpx.Client:
+    """A client for so many requests at once; for this machine's own addresses no proxy is used. library: the module httpx."""
+    return library.Client(
+        headers=headers,
+        timeout=library.Timeout(timeout, connect=min(timeout, 20.0), pool=None),
+        limits=library.Limits(max_connections=concurrency, max_keepalive_connections=concurrency),
+        trust_env=not is_here(url),
+    )
+
+
+def in_threads(
+    questions: Sequence[Question], answer: Callable[[Question, threading.Event], Answer], *, concurrency: int, name: str
+) -> Iterator[Answer]:
+    """Answers as they get ready, of several threads at once; the first exception is raised. Closing it early stops the threads.
+
+    Args:
+        answer: called with a question and an event that is set when nobody waits for answers any more.
+        name: of the threads.
+    """
+    # Daemon threads instead of an executor: after Ctrl-C nobody wants to wait for what is still being made.
+    waiting: queue.SimpleQueue = queue.SimpleQueue()
+    for one in questions:
+        waiting.put(one)
+    done: queue.SimpleQueue = queue.SimpleQueue()  # (answer, None) or (None, exception)
+    stopped = threading.Event()
+
+    def work() -> None:
+        while not stopped.is_set():
+            try:
+                question = waiting.get_nowait()
+            except queue.Empty:
+                return
+            try:
+                done.put((answer(question, stopped), None))
+            except BaseException as error:
+                done.put((None, error))
+                return
+
+    for number in range(min(concurrency, len(questions))):
+        threading.Thread(target=work, name=f"{name}-{number}", daemon=True).start()
+    try:
+        for _ in questions:
+            found, error = done.get()
+            if error is not None:
+                raise error
+            yield found
+    finally:
+        stopped.set()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import queue
 import random
 import re
 import threading
@@ -21,11 +20,13 @@ from beholder.backbones.http_calls import (
     LARGEST_BACKOFF,
     LONGEST_WAIT,
     authorization,
+    in_threads,
     is_filter,
     is_here,
     key_advice,
     message_of,
     no_money,
+    open_client,
     retry_after,
     short,
     split_name,
@@ -106,40 +107,16 @@ class ImagesEndpoint(Generator):
     def generate_many(self, requests: Sequence[tuple[str, int]]) -> Iterator[tuple[int, Image.Image | CallFailed]]:
         if not requests:
             return
-        limits = self._httpx.Limits(max_connections=self._concurrency, max_keepalive_connections=self._concurrency)
-        patience = self._httpx.Timeout(self._timeout, connect=min(self._timeout, 20.0), pool=None)
-        client = self._httpx.Client(headers=self._headers, timeout=patience, limits=limits, trust_env=not is_here(self._url))
-        # Daemon threads instead of an executor: after Ctrl-C nobody wants to wait for images that are still being made.
-        waiting: queue.SimpleQueue = queue.SimpleQueue()
-        for one in enumerate(requests):
-            waiting.put(one)
-        done: queue.SimpleQueue = queue.SimpleQueue()
-        stopped = threading.Event()
+        with open_client(self._httpx, self._url, headers=self._headers, timeout=self._timeout, concurrency=self._concurrency) as client:
 
-        def work() -> None:
-            try:
-                while not stopped.is_set():
-                    place, (prompt, seed) = waiting.get_nowait()
-                    try:
-                        done.put((place, self._ask(client, prompt, seed=seed, stopped=stopped)))
-                    except CallFailed as failure:
-                        done.put((place, failure))
-            except queue.Empty:
-                pass
-            except BaseException as error:
-                done.put(error)
+            def answer(one: tuple[int, tuple[str, int]], stopped: threading.Event) -> tuple[int, Image.Image | CallFailed]:
+                place, (prompt, seed) = one
+                try:
+                    return place, self._ask(client, prompt, seed=seed, stopped=stopped)
+                except CallFailed as failure:
+                    return place, failure
 
-        for number in range(min(self._concurrency, len(requests))):
-            threading.Thread(target=work, name=f"beholder-images-{number}", daemon=True).start()
-        try:
-            for _ in requests:
-                item = done.get()
-                if isinstance(item, BaseException):
-                    raise item
-                yield item
-        finally:
-            stopped.set()
-            client.close()
+            yield from in_threads(list(enumerate(requests)), answer, concurrency=self._concurrency, name="beholder-images")
 
     def notes(self) -> list[str]:
         notes = []

@@ -263,13 +263,8 @@ class Study:
     def _writing(self) -> Iterator[sqlite3.Connection]:
         """A transaction that no other process can come into."""
         try:
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._db
-            except BaseException:
-                self._db.rollback()
-                raise
-            self._db.commit()
+            with wal.transaction(self._db) as db:
+                yield db
         except sqlite3.Error as error:
             raise self._failed(error) from None
 
