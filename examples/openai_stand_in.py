@@ -1,9 +1,12 @@
-"""A server on this machine that speaks like an OpenAI-compatible one, without any model: to try `beholder steer` with URLs, and to test programs of yours.
+"""A server on this machine that speaks like an OpenAI-compatible one, without any model: to try commands that take URLs, and to test programs of yours.
 
     python examples/openai_stand_in.py --port 8901
     beholder steer "a house by the sea" --writer http://127.0.0.1:8901/v1#phrases --generator http://127.0.0.1:8901/v1#scenes
+    beholder aesmmit build --feedback feedback.jsonl --images photos --writer http://127.0.0.1:8901/v1#rules --out built
+    beholder critique photo.jpg --model http://127.0.0.1:8901/v1#pixels
 
-POST /v1/chat/completions answers with variants of the goal that the question names (rules, no language model); POST /v1/images/generations draws test scenes.
+POST /v1/chat/completions answers with variants of the goal that the question names, with questions made of feedback, with grades, or with what pixel means
+tell of an image (rules, no language model; "stream": true gives it in pieces); POST /v1/images/generations draws test scenes.
 """
 
 from __future__ import annotations
@@ -14,7 +17,13 @@ import contextlib
 import io
 import json
 import re
+import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # also where this file is imported from elsewhere
+
+import openai_stand_in_critique as critique
 
 from beholder.steering.base import Shown
 from beholder.steering.generators.scenes import SceneGenerator
@@ -43,7 +52,8 @@ def variants(question: str, *, seed: int) -> str:
 def chat(body: dict) -> dict:
     content = body["messages"][-1]["content"]
     question = content if isinstance(content, str) else "".join(part.get("text", "") for part in content)
-    text = variants(question, seed=int(body.get("seed") or 0))
+    seed = int(body.get("seed") or 0)
+    text = critique.answer(question, critique.picture_of(body["messages"]), seed=seed) or variants(question, seed=seed)
     usage = {"prompt_tokens": len(question.split()), "completion_tokens": len(text.split())}
     return {"choices": [{"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}], "usage": usage}
 
@@ -63,6 +73,9 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers.get("Content-Length", 0))) or b"{}")
         answer = ANSWERS.get(self.path)
+        if answer is chat and body.get("stream"):
+            self.stream(answer(body), usage=bool((body.get("stream_options") or {}).get("include_usage")))
+            return
         status, found = (200, answer(body)) if answer else (404, {"error": {"message": f"there is nothing at {self.path}"}})
         data = json.dumps(found).encode()
         self.send_response(status)
@@ -70,6 +83,22 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         self.wfile.write(data)
+
+    def stream(self, found: dict, *, usage: bool) -> None:
+        """The answer word by word, as server-sent events."""
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.send_header("Connection", "close")
+        self.end_headers()
+        self.close_connection = True
+        pieces = re.findall(r"\s*\S+\s*?", found["choices"][0]["message"]["content"])
+        events = [{"choices": [{"index": 0, "delta": {"content": piece}, "finish_reason": None}]} for piece in pieces]
+        events.append({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
+        if usage:
+            events.append({"choices": [], "usage": found["usage"]})
+        for event in [*map(json.dumps, events), "[DONE]"]:
+            self.wfile.write(f"data: {event}\n\n".encode())
+            self.wfile.flush()
 
 
 def serve(port: int) -> ThreadingHTTPServer:

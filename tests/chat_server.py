@@ -48,7 +48,11 @@ class ChatServer:
             self._now += 1
             self.most = max(self.most, self._now)
         try:
-            status, payload, headers = response_of(self.answer(request, number))
+            answered = self.answer(request, number)
+            if isinstance(answered, Streamed):
+                answered.send(handler)
+                return
+            status, payload, headers = response_of(answered)
         finally:
             with self.lock:
                 self._now -= 1
@@ -70,13 +74,56 @@ class ChatServer:
 
 @contextmanager
 def serving(answer):
-    """A running server; `answer(request, number)` gives text, (status, payload), (status, payload, headers), or a whole completion."""
+    """A running server; `answer(request, number)` gives text, (status, payload), (status, payload, headers), a whole completion, or `Streamed`."""
     server = ChatServer(answer)
     try:
         yield server
     finally:
         server.server.shutdown()
         server.server.server_close()
+
+
+class Streamed:
+    """An answer that comes in chunks, as given: bytes, or an event that is waited for before the next one.
+
+    Args:
+        chunks: of the body; `events` makes them.
+        dies: the connection is cut after them, in the middle of the answer.
+        kind: content type.
+    """
+
+    def __init__(self, chunks, *, dies=False, kind="text/event-stream"):
+        self.chunks, self.dies, self.kind = chunks, dies, kind
+
+    def send(self, handler):
+        try:
+            handler.send_response(200)
+            handler.send_header("Content-Type", self.kind)
+            handler.send_header("Transfer-Encoding", "chunked")
+            handler.end_headers()
+            for chunk in self.chunks:
+                if isinstance(chunk, threading.Event):
+                    chunk.wait(20)
+                    continue
+                handler.wfile.write(b"%x\r\n%s\r\n" % (len(chunk), chunk))
+                handler.wfile.flush()
+            if not self.dies:
+                handler.wfile.write(b"0\r\n\r\n")
+        except OSError:
+            pass  # the client has heard enough
+        handler.close_connection = self.dies
+
+
+def events(*pieces, usage=(100, 10), finish="stop", done=True, **more):
+    """Server-sent events of a streamed completion, one chunk each; `more` goes into the last delta."""
+    begin = {"role": "assistant", "content": ""}
+    deltas = [begin, *({"content": piece} for piece in pieces), more]
+    made = [{"choices": [{"index": 0, "delta": delta, "finish_reason": None}]} for delta in deltas]
+    made[-1]["choices"][0]["finish_reason"] = finish
+    if usage:
+        made.append({"choices": [], "usage": {"prompt_tokens": usage[0], "completion_tokens": usage[1]}})
+    lines = [f"data: {json.dumps(one, ensure_ascii=False)}\n\n".encode() for one in made]
+    return [*lines, b"data: [DONE]\n\n"] if done else lines
 
 
 def understood(body):

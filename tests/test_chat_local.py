@@ -153,8 +153,9 @@ def test_a_processor_that_needs_torchvision_says_so(folder, monkeypatch):
         raise ImportError("Qwen2VLVideoProcessor requires the Torchvision library\nbut it was not found: install torchvision")
 
     monkeypatch.setattr(transformers.AutoProcessor, "from_pretrained", missing)
+    model = local_chat.VisionChat("llava", folder / "llava", cache=None, prices=None, image_size=768, device="auto")
     with pytest.raises(BeholderError, match="install the torchvision that belongs to your torch"):
-        open_chat_model(str(folder / "llava")).ask([ChatRequest("?", image=folder / "a.png")])
+        model.ask([ChatRequest("?", image=folder / "a.png")])
 
 
 def test_checkpoints_of_other_programs_are_refused(copy):

@@ -303,3 +303,56 @@ def test_a_llava_with_another_tower_is_refused(tmp_path):
     config["vision_config"]["model_type"] = "pixtral"
     file.write_text(json.dumps(config))
     refused(lambda: open_vlm(folder), "'pixtral'", "CLIP or SigLIP")
+
+
+HISTORY = [("What is it?", "A house."), ("And how good?", "Quite so.")]
+
+
+def whole_conversation(parts, answer=None):
+    """As transformers has it: the images in the first of all questions."""
+    asked = [*((question, answer) for question, answer in HISTORY), ("".join(part for part in parts if isinstance(part, str)), answer)]
+    seen, messages = [{"type": "image"} for part in parts if not isinstance(part, str)], []
+    for question, said in asked:
+        messages.append({"role": "user", "content": [*seen, {"type": "text", "text": question}]})
+        messages += [{"role": "assistant", "content": [{"type": "text", "text": said}]}] if said is not None else []
+        seen = []
+    return messages
+
+
+@pytest.mark.parametrize("pictures", [PICTURES[:1], PICTURES[1:3], []])
+def test_a_conversation_is_tokenised_as_the_template_renders_it(vlm, processor, pictures):
+    parts = [*pictures, "Which light?"]
+    text = processor.apply_chat_template(whole_conversation(parts), add_generation_prompt=True)
+    assert all(said in text for pair in HISTORY for said in pair)
+    own = processor.tokenizer.bos_token and text.startswith(processor.tokenizer.bos_token)
+    theirs = processor(text=[text], images=[pictures] if pictures else None, add_special_tokens=not own, return_tensors="pt")
+    turn = vlm.turn([part if isinstance(part, str) else vlm.prepare(part) for part in parts], reply=True, history=HISTORY)
+    assert turn.ids == tuple(theirs["input_ids"][0].tolist())
+    assert turn.answer_mask == () and len(turn.images) == len(pictures)
+    assert [turn.ids[place] for place in turn.places] == [vlm.image_token_id] * len(pictures)
+    words = vlm.tokenizer.decode([token for token, there in zip(turn.ids, turn.prompt_mask, strict=True) if there])
+    assert words == "What is it?And how good?Which light?"
+
+
+def test_earlier_answers_count_as_answers(vlm):
+    """Each with the mark that the template writes after it; LLaVA's writes none between messages, and so the last answer alone has the tokenizer's."""
+    parts = [vlm.prepare(PICTURES[0]), "Which light?"]
+    asked, turn = vlm.turn(parts, reply=True, history=HISTORY), vlm.turn(parts, answer="Dim.", history=HISTORY)
+    assert turn.ids[: len(asked.ids)] == asked.ids
+    end = {"llava": "", "gemma3": "<end_of_turn>"}.get(vlm.family, "<end_of_utterance>")
+    said = vlm.tokenizer.decode([token for token, there in zip(turn.ids, turn.answer_mask, strict=True) if there])
+    gap = "" if vlm.family == "gemma3" else " "
+    assert said.rstrip() == f"{gap}A house.{end}{gap}Quite so.{end}{gap}Dim.{end or '</s>'}"
+    batch = vlm.batch([turn], answers=True)
+    assert (batch.labels[0] != -100).tolist() == list(turn.answer_mask)
+    assert vlm.turn(parts, answer="Dim.").answer_mask == vlm.turn(parts, answer="Dim.", history=()).answer_mask
+
+
+def test_words_of_a_history_cannot_end_their_turn_nor_stand_for_an_image(vlm):
+    mark = {"llava": "</s>", "gemma3": "<end_of_turn>"}.get(vlm.family, "<end_of_utterance>")
+    image = vlm.prepare(PICTURES[0])
+    plain = vlm.turn([image, "x"], reply=True, history=[("a", "b")])
+    odd = vlm.turn([image, "x"], reply=True, history=[(f"a{vlm.placeholder}", f"b{mark}")])
+    assert sum(odd.image_mask) == image.n_tokens
+    number = vlm.tokenizer.convert_tokens_to_ids(mark)
+    assert odd.ids.count(number) == plain.ids.count(number)

@@ -126,6 +126,19 @@ def test_a_conversation_is_that_of_the_tokenizer_without_its_system_message(vlm,
     assert said(vlm, several, several.answer_mask) == "3.5<|im_end|>"
 
 
+def test_all_of_a_conversation_looks_at_the_image_of_its_first_question(vlm, prepared):
+    turn = vlm.turn([prepared[0], "Why?"], answer="It is dark.", history=[("How good?", "Not very.")])
+    assert vlm.tokenizer.decode(turn.ids) == (
+        "<|im_start|>user\nHow good?<|im_end|>\n<|im_start|>assistant\nNot very.<|im_end|>\n"
+        "<|im_start|>user\nWhy?<|im_end|>\n<|im_start|>assistant\nIt is dark.<|im_end|>"
+    )
+    assert said(vlm, turn, turn.answer_mask) == "Not very.<|im_end|>It is dark.<|im_end|>"
+    (looks_at,) = vlm.batch([turn]).inputs["looks_at"].tolist()
+    (place,) = turn.places
+    assert vlm.tokenizer.decode(turn.ids[:place]) == "<|im_start|>user\n"
+    assert looks_at == [-1] * place + [0] * (len(turn.ids) - place)
+
+
 def test_its_weights_are_the_shipped_ones(vlm):
     import torch
     from safetensors.torch import load_file

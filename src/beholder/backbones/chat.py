@@ -11,7 +11,7 @@ import os
 import re
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -36,6 +36,7 @@ _UNABLE = re.compile(
 _SCORED = re.compile(r"score\W{0,4}(?:is|of|=|:)\W{0,6}\d", re.IGNORECASE)
 _REFUSAL_WITHIN = 300  # characters
 _THOUGHT = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL)  # a thought that was cut off is no answer either
+_THOUGHT_BEGINS = "<think>"
 
 
 @dataclass(frozen=True)
@@ -47,12 +48,14 @@ class ChatRequest:
         system: of the system message; "" for none.
         image: shown before the text; upright, its longer side at most `image_size` pixels, without EXIF data.
         sampling: how the answer is drawn; None = the most probable words (temperature 0).
+        history: earlier questions of the same conversation with their answers, the oldest first; the image is shown with the first of them.
     """
 
     text: str
     system: str = ""
     image: Path | None = None
     sampling: Sampling | None = None
+    history: tuple[tuple[str, str], ...] = ()
 
 
 class NoAnswer(BeholderError):
@@ -140,8 +143,7 @@ class ChatModel(ABC):
             NoAnswer: see there.
             BeholderError: the endpoint cannot be used, or the model takes no images.
         """
-        if not self.sees and any(request.image is not None for request in requests):
-            raise BeholderError(f"the model {self.name} reads text only, but was given an image: name a vision-language model instead")
+        self._must_see(requests)
         hashes: dict[Path, str] = {}
         for request in requests:
             if request.image is not None and request.image not in hashes:
@@ -161,13 +163,64 @@ class ChatModel(ABC):
                     if progress:
                         progress(len(replies), len(set(keys)))
         found = [replies[key] if first_at[key] == place else replace(replies[key], cached=True) for place, key in enumerate(keys)]
+        self._given(found)
+        return found
+
+    def stream(self, request: ChatRequest, *, max_tokens: int = MAX_TOKENS) -> Generator[str, None, Reply]:
+        """The text of the reply in pieces, as soon as they are there; together they are the text that `ask` gives, whose replies it shares.
+
+        Thoughts (<think>) are no part of it. A reply that is known comes as one piece, as do those of models that cannot give pieces. The
+        generator's value (of `yield from`) is the whole reply. Closing it early stops the model as soon as that is possible and keeps nothing.
+
+        Args:
+            max_tokens: of the reply.
+
+        Raises:
+            UnreadableImage, NoAnswer, BeholderError: see `ask`. A reply that breaks off in the middle is "unreachable", and is not kept.
+        """
+        self._must_see([request])
+        key = self._key(request, None if request.image is None else content_hash(request.image), max_tokens=max_tokens)
+        return self._streamed(key, request, max_tokens=max_tokens)
+
+    def _streamed(self, key: str, request: ChatRequest, *, max_tokens: int) -> Generator[str, None, Reply]:
+        reply = (self._cache.get_many([key]) if self._cache is not None else {}).get(key)
+        given = raw = ""
+        if reply is None:
+            with closing(self._pieces(key, request, max_tokens=max_tokens)) as pieces:
+                while reply is None:
+                    try:
+                        raw += next(pieces)
+                    except StopIteration as end:
+                        reply = end.value
+                        break
+                    shown = _surely_shown(raw)
+                    if shown.startswith(given) and len(shown) > len(given):
+                        yield shown[len(given) :]
+                        given = shown
+        if reply.text.startswith(given) and len(reply.text) > len(given):
+            yield reply.text[len(given) :]
+        self._given([reply])
+        return reply
+
+    def _pieces(self, key: str, request: ChatRequest, *, max_tokens: int) -> Generator[str, None, Reply]:
+        """The answer as the model writes it, in pieces; its value is what `_done` made of the whole. Here: all at once."""
+        with closing(self._answers([(key, request)], max_tokens=max_tokens)) as answers:
+            _, reply = next(answers)
+        yield reply.text
+        return reply
+
+    def _must_see(self, requests: Sequence[ChatRequest]) -> None:
+        if not self.sees and any(request.image is not None for request in requests):
+            raise BeholderError(f"the model {self.name} reads text only, but was given an image: name a vision-language model instead")
+
+    def _given(self, replies: Sequence[Reply]) -> None:
+        """Counts replies that are given to whoever asked."""
         with self._counting:
             self._usage = replace(
                 self._usage,
-                cached=self._usage.cached + sum(reply.cached for reply in found),
-                refusals=self._usage.refusals + sum(reply.refused for reply in found),
+                cached=self._usage.cached + sum(reply.cached for reply in replies),
+                refusals=self._usage.refusals + sum(reply.refused for reply in replies),
             )
-        return found
 
     @abstractmethod
     def _answers(self, requests: Sequence[tuple[str, ChatRequest]], *, max_tokens: int) -> Iterator[tuple[str, Reply]]:
@@ -199,6 +252,8 @@ class ChatModel(ABC):
         parts = [self.name, self.version, request.system, request.text, image, max_tokens]
         if request.sampling is not None:  # without it as ever, so that replies kept earlier are found
             parts += [request.sampling.temperature, request.sampling.top_p, request.sampling.seed]
+        if request.history:
+            parts.append(request.history)
         return hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
 
 
@@ -265,3 +320,12 @@ def open_chat_model(
 def is_refusal(text: str) -> bool:
     """Whether a reply only says that the model will not or cannot answer. One that goes on to give a score is an answer."""
     return bool(_UNABLE.search(text[:_REFUSAL_WITHIN])) and not _SCORED.search(text)
+
+
+def _surely_shown(raw: str) -> str:
+    """What of an answer that is not at its end yet will be in the reply: without thoughts, and without what may begin one or be blank at the end."""
+    for n in range(len(_THOUGHT_BEGINS) - 1, 0, -1):
+        if raw.endswith(_THOUGHT_BEGINS[:n]):
+            raw = raw[:-n]
+            break
+    return _THOUGHT.sub("", raw).strip()

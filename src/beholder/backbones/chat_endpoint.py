@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
 import random
 import re
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from PIL import Image
 
 from beholder.backbones.chat import GOES_ON, ChatModel, ChatRequest, NoAnswer
+from beholder.backbones.event_stream import EVENTS, BrokenOff, EventStream, NoCompletion
 from beholder.backbones.http_calls import (
     AGAIN,
     LARGEST_BACKOFF,
@@ -38,6 +40,7 @@ from beholder.photos import content_hash, read_photo
 if TYPE_CHECKING:
     import httpx
 
+Begun = TypeVar("Begun")
 JPEG_QUALITY = 90
 BROKE = frozenset({409, 500})  # something in the server, perhaps because of this request; the other statuses of AGAIN: come back later
 LATE = 2  # repetitions after a timeout
@@ -87,6 +90,7 @@ class Endpoint(ChatModel):
         self._reached = False
         self._not_before = 0.0  # time.monotonic(): until then the server wants to be left alone
         self._length_field = "max_tokens"  # newer vendor models want another one; learned from their answers, as `unsent` is
+        self._streams = self._counts = True  # whether it gives answers in pieces, and takes the option to count tokens then; learned, too
         self._images: OrderedDict[str, str] = OrderedDict()
 
     def _answers(self, requests: Sequence[tuple[str, ChatRequest]], *, max_tokens: int) -> Iterator[tuple[str, Reply]]:
@@ -99,13 +103,81 @@ class Endpoint(ChatModel):
 
     def _answer(self, client: httpx.Client, key: str, request: ChatRequest, *, max_tokens: int, stopped: threading.Event) -> Reply:
         """One request, with repetitions."""
+
+        def whole(response: httpx.Response) -> httpx.Response:
+            response.read()
+            return response
+
+        response = self._begun(client, request, whole, max_tokens=max_tokens, stopped=stopped)
+        return self._done(key, "", refused=True) if response is None else self._done(key, **self._read(response))
+
+    def _pieces(self, key: str, request: ChatRequest, *, max_tokens: int) -> Generator[str, None, Reply]:
+        """Repetitions up to the first piece only: whoever reads along cannot be given another beginning."""
+        with contextlib.ExitStack() as opened:
+
+            def begin(response: httpx.Response) -> tuple[str, Iterator[str], EventStream] | httpx.Response:
+                if EVENTS not in response.headers.get("content-type", ""):
+                    response.read()
+                    if not response.content.lstrip().startswith(b"data:"):
+                        return response
+                answer = EventStream(response.iter_bytes())
+                pieces = iter(answer)
+                try:
+                    first = next(pieces, "")
+                except BaseException:
+                    response.close()  # the connection is needed for the repetition
+                    raise
+                opened.callback(response.close)
+                return first, pieces, answer
+
+            client = opened.enter_context(open_client(self._httpx, self._url, headers=self._headers, timeout=self._timeout, concurrency=1))
+            begun = self._begun(client, request, begin, max_tokens=max_tokens, stopped=threading.Event(), stream=True)
+            if begun is None:
+                return self._done(key, "", refused=True)
+            if not isinstance(begun, tuple):  # it does not stream, and has answered all the same
+                read = self._read(begun)
+                yield read["text"]
+                return self._done(key, **read)
+            first, pieces, answer = begun
+            try:
+                yield first
+                yield from pieces
+            except (self._httpx.TransportError, BrokenOff) as error:
+                why = str(error) or type(error).__name__
+                raise NoAnswer(f"{self.name} broke off in the middle of its answer ({short(why)}): ask again", kind="unreachable") from None
+            except NoCompletion as error:
+                raise self._no_completion(str(error)) from None
+        refused = bool(answer.refusal) or answer.finish == "content_filter"
+        tokens = {"prompt_tokens": answer.prompt_tokens, "completion_tokens": answer.completion_tokens}
+        return self._done(key, answer.text or answer.refusal, refused=refused, **tokens)
+
+    def _begun(
+        self,
+        client: httpx.Client,
+        request: ChatRequest,
+        begin: Callable[[httpx.Response], Begun],
+        *,
+        max_tokens: int,
+        stopped: threading.Event,
+        stream: bool = False,
+    ) -> Begun | None:
+        """What `begin` makes of the first good response, after repetitions; None if a filter would not let the request through.
+
+        Args:
+            begin: reads a response of status 200, of which nothing was read, as far as a failure shall lead to a repetition.
+            stream: ask for the answer in pieces.
+        """
         attempt = 0
         while True:
             self._wait(stopped)
             wait, why, kind = None, "", "unreachable"
             try:
-                payload = self._payload(request, max_tokens=max_tokens)
-                response = client.post(f"{self._url}/chat/completions", json=payload)
+                payload = self._payload(request, max_tokens=max_tokens, stream=stream)
+                response = client.send(client.build_request("POST", f"{self._url}/chat/completions", json=payload), stream=True)
+                self._reached = True
+                if response.status_code == 200:
+                    return begin(response)
+                response.read()
             except self._httpx.ReadTimeout:
                 why = f"gave no answer within {self._timeout:g} s (give it more time with  timeout=SECONDS)"
                 if attempt >= LATE:  # each of them may have been computed, and paid, all the same
@@ -114,17 +186,19 @@ class Endpoint(ChatModel):
                 if not self._reached:  # a server that is not there will not come by itself
                     raise NoAnswer(self._unreachable(str(error) or type(error).__name__), kind="unreachable") from None
                 why = f"broke the connection ({error or type(error).__name__})"
+            except BrokenOff as error:
+                kind = "unreachable" if error.lost else "failed"
+                why = f"broke the connection ({error})" if error.lost else f"answered an error ({error})"
             except (self._httpx.HTTPError, self._httpx.InvalidURL) as error:
                 raise BeholderError(self._unreachable(str(error) or type(error).__name__)) from None
+            except NoCompletion as error:
+                raise self._no_completion(str(error)) from None
             else:
-                self._reached = True
-                if response.status_code == 200:
-                    return self._done(key, **self._read(response))
                 message = message_of(response)
                 if response.status_code in (400, 422) and self._adapt(message, payload):
                     continue
                 if response.status_code == 400 and is_filter(message, response):
-                    return self._done(key, "", refused=True)
+                    return None
                 if response.status_code == 400 and _is_too_long(message):
                     raise NoAnswer(self._refused(response.status_code, message, request), kind="too long")
                 if response.status_code not in AGAIN or no_money(message):
@@ -150,17 +224,23 @@ class Endpoint(ChatModel):
             if stopped.wait(max(rest, 0.0)):
                 raise _Stopped
 
-    def _payload(self, request: ChatRequest, *, max_tokens: int) -> dict[str, Any]:
-        content: object = request.text
+    def _payload(self, request: ChatRequest, *, max_tokens: int, stream: bool) -> dict[str, Any]:
+        messages: list[dict[str, Any]] = []
+        for question, answer in request.history:
+            messages += [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+        messages.append({"role": "user", "content": request.text})
         if request.image is not None:
-            content = [{"type": "image_url", "image_url": {"url": self._data_url(request.image)}}, {"type": "text", "text": request.text}]
-        messages = [{"role": "user", "content": content}]
+            shown = {"type": "image_url", "image_url": {"url": self._data_url(request.image)}}
+            messages[0]["content"] = [shown, {"type": "text", "text": messages[0]["content"]}]
         if request.system:
             messages.insert(0, {"role": "system", "content": request.system})
         sampling = request.sampling
         drawn = {"temperature": sampling.temperature, "top_p": sampling.top_p, "seed": sampling.seed} if sampling else {"temperature": 0}
         drawn = {field: value for field, value in drawn.items() if field not in self.unsent}
-        return {"model": self.model, "messages": messages, self._length_field: max_tokens, "stream": False} | drawn
+        streamed = {"stream": stream and self._streams}
+        if streamed["stream"] and self._counts:
+            streamed["stream_options"] = {"include_usage": True}
+        return {"model": self.model, "messages": messages, self._length_field: max_tokens} | streamed | drawn
 
     def _data_url(self, image: Path) -> str:
         """The photograph as a small JPEG. Without EXIF data: nobody's place and camera are sent along."""
@@ -199,19 +279,28 @@ class Endpoint(ChatModel):
                 "completion_tokens": int(usage.get("completion_tokens") or 0),
             }
         except (ValueError, KeyError, IndexError, TypeError, AttributeError):
-            start = " ".join(response.text.split())[:80]
-            raise NoAnswer(
-                f"{self._url} answered something that is no chat completion ({start!r}): give the URL of an OpenAI-compatible server, "
-                f"which mostly ends in /v1",
-                kind="broken",
-            ) from None
+            raise self._no_completion(response.text) from None
+
+    def _no_completion(self, text: str) -> NoAnswer:
+        start = " ".join(text.split())[:80]
+        return NoAnswer(
+            f"{self._url} answered something that is no chat completion ({start!r}): give the URL of an OpenAI-compatible server, "
+            f"which mostly ends in /v1",
+            kind="broken",
+        )
 
     def _adapt(self, message: str, sent: Mapping[str, Any]) -> bool:
-        """Newer models refuse max_tokens, or a temperature; some servers know no seed. Returns whether another attempt in another form makes sense."""
+        """Newer models refuse max_tokens, or a temperature; some servers know no seed, or cannot stream. Returns whether another attempt in another form makes sense."""
         if "max_tokens" in sent and "max_completion_tokens" in message:
             self._length_field = "max_completion_tokens"
             return True
+        if "stream_options" in sent and "stream_options" in message:
+            self._counts = False
+            return True
         if _NOT_TAKEN.search(message):
+            if sent["stream"] and re.search(r"\bstream(?:ing)?\b", message):
+                self._streams = False
+                return True
             for field in ("seed", "top_p", "temperature"):  # of two that exclude each other the temperature stays
                 if field in sent and re.search(rf"\b{field}\b", message):
                     self.unsent |= {field}

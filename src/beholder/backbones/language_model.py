@@ -77,6 +77,33 @@ class LanguageModel:
                 text = text.replace(mark.content, " ".join(mark.content))
         return text
 
+    def prompt(self, system: str, user: str, history: Sequence[tuple[str, str]] = ()) -> list[int]:
+        """Tokens of a conversation up to where the answer begins.
+
+        Args:
+            history: earlier questions and answers.
+        """
+        text = self.chat.before_user(self.harmless(system))
+        for question, answer in history:
+            text += self.harmless(question) + self.chat.after_user + self.harmless(answer) + self.chat.after_answer + self.chat.user[0]
+        return self.encode(text + self.harmless(user) + self.chat.after_user)
+
+    def must_fit(self, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> None:
+        """Raises `NoAnswer` if a prompt with its answer is longer than the model's context."""
+        longest = max(map(len, prompts))
+        if longest + max_new_tokens > self.context:
+            raise NoAnswer(
+                f"a prompt has {longest} tokens, the language model {self.name} sees {self.context} at most: shorten it", kind="too long"
+            )
+
+    def generation(self, prompts: Sequence[Sequence[int]], *, max_new_tokens: int, drawn: Sequence[Sampling | None] = ()) -> dict[str, Any]:
+        """What `generate` of transformers is told for prompts that are answered together: greedy, or drawn row by row."""
+        tokens, mask = self.left_padded(prompts)
+        processors = [SeededDraws(drawn)] if any(drawn) else None
+        ends = {"eos_token_id": self.stop, "pad_token_id": self.padding}
+        greedy = {"do_sample": False, "temperature": None, "top_p": None}
+        return {"input_ids": tokens, "attention_mask": mask, "max_new_tokens": max_new_tokens, "logits_processor": processors} | ends | greedy
+
     def answer(
         self,
         prompts: Sequence[tuple[str, str]],
@@ -84,44 +111,33 @@ class LanguageModel:
         max_new_tokens: int = 96,
         batch_size: int = 8,
         sampling: Sequence[Sampling | None] | None = None,
+        histories: Sequence[Sequence[tuple[str, str]]] | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> list[str]:
         """Answers to (system text or "", user text), in their order.
 
         Args:
             sampling: of each answer; None = the most probable words. An answer is the same whatever others are in its batch.
+            histories: of each conversation the earlier questions and answers.
 
         Raises:
             NoAnswer: a prompt is longer than the model's context.
         """
         import torch
 
-        ids = [self.encode(self.chat.before_user(self.harmless(system)) + self.harmless(user) + self.chat.after_user) for system, user in prompts]
-        longest = max(map(len, ids), default=0)
-        if longest + max_new_tokens > self.context:
-            raise NoAnswer(
-                f"a prompt has {longest} tokens, the language model {self.name} sees {self.context} at most: shorten it", kind="too long"
-            )
+        ids = [self.prompt(*prompt, history) for prompt, history in zip(prompts, histories or [()] * len(prompts), strict=True)]
+        if ids:
+            self.must_fit(ids, max_new_tokens)
         order = sorted(range(len(ids)), key=lambda place: len(ids[place]))
         answers = [""] * len(ids)
         for start in range(0, len(order), batch_size):
             places = order[start : start + batch_size]
-            tokens, mask = self.left_padded([ids[place] for place in places])
             drawn = [sampling[place] for place in places] if sampling is not None else []
+            given = self.generation([ids[place] for place in places], max_new_tokens=max_new_tokens, drawn=drawn)
             with torch.inference_mode():
-                made = self.model.generate(
-                    input_ids=tokens,
-                    attention_mask=mask,
-                    max_new_tokens=max_new_tokens,
-                    do_sample=False,
-                    logits_processor=[SeededDraws(drawn)] if any(drawn) else None,
-                    temperature=None,
-                    top_p=None,
-                    eos_token_id=self.stop,
-                    pad_token_id=self.padding,
-                )
+                made = self.model.generate(**given)
             for row, place in enumerate(places):
-                answers[place] = self.tokenizer.decode(made[row, tokens.shape[1] :], skip_special_tokens=True).strip()
+                answers[place] = self.tokenizer.decode(made[row, given["input_ids"].shape[1] :], skip_special_tokens=True).strip()
             if progress:
                 progress(min(start + batch_size, len(order)), len(order))
         return answers

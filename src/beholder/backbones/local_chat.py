@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from beholder.backbones.reply_cache import Reply, ReplyCache
 from beholder.backbones.sampling import SeededDraws
 from beholder.backbones.torch_encoder import choose_device
 from beholder.backbones.vision_tower import _read_json, quiet_transformers
+from beholder.backbones.vlm import FAMILIES, MINI
 from beholder.backbones.weights import fingerprint, resolve
 from beholder.errors import BeholderError, MissingExtra
 from beholder.photos import read_photo
@@ -26,10 +28,18 @@ TEXT_BATCH = 8
 
 def open_local(name: str, *, cache: ReplyCache | None, prices: tuple[float, float] | None, image_size: int, device: str) -> ChatModel:
     """A model on this machine by name; see `open_chat_model`. Weights are loaded at the first question that is not in the cache."""
-    found = resolve(name, file="config.json")
+    found = None if name.lower() == MINI else resolve(name, file="config.json")
+    if found is None or (found.path.is_dir() and "scorer" in _read_json(found.path / "config.json")):
+        raise BeholderError(
+            f"{name} writes numbers, no words: give a vision-language model that chats (a folder, a hub repository), or URL#model of a server"
+        )
     if found.path.is_file() and found.path.suffix != ".gguf":
         raise BeholderError(f"{name} is no chat model: name an LLM or a vision-language model, or URL#model of a server")
     if found.path.is_dir() and _kind(name, found.path) == "sees":
+        if _read_json(found.path / "config.json").get("model_type") in FAMILIES:
+            from beholder.backbones.vlm_chat import VlmChat
+
+            return VlmChat(found.name, found.path, cache=cache, prices=prices, image_size=image_size, device=device)
         return VisionChat(found.name, found.path, cache=cache, prices=prices, image_size=image_size, device=device)
     return TextChat(found.name, found.path, cache=cache, prices=prices, device=device)
 
@@ -74,25 +84,55 @@ class TextChat(ChatModel):
         return fingerprint(*files)
 
     def _answers(self, requests: Sequence[tuple[str, ChatRequest]], *, max_tokens: int) -> Iterator[tuple[str, Reply]]:
+        model = self._load()
+        for start in range(0, len(requests), TEXT_BATCH):
+            chunk = requests[start : start + TEXT_BATCH]
+            with self._loading:
+                special: dict[str, Any] = {"sampling": drawn} if any(drawn := [request.sampling for _, request in chunk]) else {}
+                special |= {"histories": before} if any(before := [request.history for _, request in chunk]) else {}
+                asked = [(request.system, request.text) for _, request in chunk]
+                texts = model.answer(asked, max_new_tokens=max_tokens, batch_size=TEXT_BATCH, **special)
+            for (key, request), text in zip(chunk, texts, strict=True):
+                yield key, self._written(key, request, text)
+
+    def _pieces(self, key: str, request: ChatRequest, *, max_tokens: int) -> Generator[str, None, Reply]:
+        import torch
+
+        from beholder.backbones.written_pieces import pieces_of, tokens_of
+
+        model = self._load()
+        prompt = model.prompt(request.system, request.text, request.history)
+        model.must_fit([prompt], max_tokens)
+        given = model.generation([prompt], max_new_tokens=max_tokens, drawn=[request.sampling])
+
+        def generate(**more: object) -> None:
+            with self._loading, torch.inference_mode():
+                model.model.generate(**given, **more)
+
+        def decode(ids: Sequence[int]) -> str:
+            return model.tokenizer.decode(ids, skip_special_tokens=True)
+
+        with closing(tokens_of(generate)) as tokens:
+            ids = yield from pieces_of(tokens, decode)
+        return self._written(key, request, decode(ids).strip())
+
+    def _written(self, key: str, request: ChatRequest, text: str) -> Reply:
+        """An answer is kept and counted."""
+        encode = self._load().encode
+        read = [request.system, request.text, *(part for turn in request.history for part in turn)]
+        return self._done(key, text, prompt_tokens=sum(len(encode(part)) for part in read), completion_tokens=len(encode(text)))
+
+    def _load(self) -> LanguageModel:
         from beholder.backbones.language_model import load_language_model
 
         with self._loading:
             if self._model is None:
                 self._model = load_language_model(self.name, device=self._device, only_words=True)
-        model = self._model
-        for start in range(0, len(requests), TEXT_BATCH):
-            chunk = requests[start : start + TEXT_BATCH]
-            with self._loading:
-                sampled = {"sampling": drawn} if any(drawn := [request.sampling for _, request in chunk]) else {}
-                asked = [(request.system, request.text) for _, request in chunk]
-                texts = model.answer(asked, max_new_tokens=max_tokens, batch_size=TEXT_BATCH, **sampled)
-            for (key, request), text in zip(chunk, texts, strict=True):
-                n_in = len(model.encode(request.system)) + len(model.encode(request.text))
-                yield key, self._done(key, text, prompt_tokens=n_in, completion_tokens=len(model.encode(text)))
+        return self._model
 
 
 class VisionChat(ChatModel):
-    """A vision-language model of transformers. Questions are answered one by one, so that no answer can depend on the others.
+    """A vision-language model of transformers, of any family. Questions are answered one by one, so that no answer can depend on the others.
 
     Args:
         folder: in the Hugging Face layout, with safetensors weights and a chat template.
@@ -127,9 +167,36 @@ class VisionChat(ChatModel):
 
     def _generate(self, request: ChatRequest, *, max_tokens: int) -> tuple[str, int, int]:
         """Text, tokens in, tokens out."""
-        processor, model = self._load()
         import torch
 
+        processor, model = self._load()
+        given, n_in = self._given_to(processor, model, request, max_tokens=max_tokens)
+        with torch.inference_mode(), quiet_transformers():
+            ids = model.generate(**given)[0, n_in:]
+        return processor.batch_decode(ids[None], skip_special_tokens=True)[0], n_in, len(ids)
+
+    def _pieces(self, key: str, request: ChatRequest, *, max_tokens: int) -> Generator[str, None, Reply]:
+        import torch
+
+        from beholder.backbones.written_pieces import pieces_of, tokens_of
+
+        with self._loading:
+            processor, model = self._load()
+        given, n_in = self._given_to(processor, model, request, max_tokens=max_tokens)
+
+        def generate(**more: object) -> None:
+            with self._loading, torch.inference_mode(), quiet_transformers():
+                model.generate(**given, **more)
+
+        def decode(ids: Sequence[int]) -> str:
+            return processor.batch_decode([list(ids)], skip_special_tokens=True)[0]
+
+        with closing(tokens_of(generate)) as tokens:
+            ids = yield from pieces_of(tokens, decode)
+        return self._done(key, decode(ids), prompt_tokens=n_in, completion_tokens=len(ids))
+
+    def _given_to(self, processor, model, request: ChatRequest, *, max_tokens: int) -> tuple[dict[str, Any], int]:
+        """(what `generate` is told, tokens in)."""
         inputs = {"text": [self._prompt(processor, request)], "return_tensors": "pt"}
         if request.image is not None:
             photo = read_photo(request.image, min_side=self._image_size)
@@ -145,31 +212,30 @@ class VisionChat(ChatModel):
                 kind="too long",
             )
         drawn = {"logits_processor": [SeededDraws([request.sampling])]} if request.sampling else {}
-        with torch.inference_mode(), quiet_transformers():
-            ids = model.generate(**tensors, max_new_tokens=max_tokens, do_sample=False, num_beams=1, **drawn)[0, n_in:]
-        text = processor.batch_decode(ids[None], skip_special_tokens=True)[0]
-        return text, n_in, len(ids)
+        return dict(tensors) | {"max_new_tokens": max_tokens, "do_sample": False, "num_beams": 1} | drawn, n_in
 
     def _prompt(self, processor, request: ChatRequest) -> str:
         """The chat template filled in. Models whose template knows no system message get it before the question."""
         picture = [{"type": "image"}] if request.image is not None else []
 
-        def filled(system: str, text: str) -> str:
-            messages = [{"role": "user", "content": [*picture, {"type": "text", "text": text}]}]
+        def filled(system: str, before: str = "") -> str:
+            said = [("user", request.text)]
+            said[:0] = [turn for question, answer in request.history for turn in (("user", question), ("assistant", answer))]
+            messages = [{"role": role, "content": [{"type": "text", "text": text}]} for role, text in said]
+            messages[0]["content"] = [*picture, {"type": "text", "text": before + said[0][1]}]
             if system:
                 messages.insert(0, {"role": "system", "content": [{"type": "text", "text": system}]})
             return processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
 
         if request.system:
             try:
-                prompt = filled(request.system, request.text)
+                prompt = filled(request.system)
             except Exception:  # templates raise what they like
                 prompt = ""
             if request.system.strip() in prompt:
                 return prompt
-        text = f"{request.system}\n\n{request.text}" if request.system else request.text
         try:
-            return filled("", text)
+            return filled("", before=f"{request.system}\n\n" if request.system else "")
         except Exception as error:
             raise BeholderError(f"{self.name} has no chat template that can be used ({error}): name an instruction-tuned model") from None
 

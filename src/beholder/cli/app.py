@@ -14,15 +14,47 @@ import typer
 from typer.core import TyperGroup
 
 from beholder import __version__
-from beholder.cli import bench, data, doctor, explain, personas, probe, profile, rank, raters, ratings, score, steer, study, suggest, train
+from beholder.cli import (
+    aesmmit,
+    ask,
+    bench,
+    bench_aesbench,
+    critique,
+    data,
+    doctor,
+    explain,
+    personas,
+    probe,
+    profile,
+    rank,
+    raters,
+    ratings,
+    score,
+    steer,
+    study,
+    suggest,
+    train,
+    train_aesexpert,
+)
 from beholder.cli.output import note
 from beholder.errors import BeholderError
 
 DONE, SKIPPED, REFUSED, INTERRUPTED, PIPE_CLOSED = 0, 1, 2, 130, 141
 
 
+# A verb whose options depend on what stands behind it: "train aesexpert[...]" learns from instructions, "bench aesbench" asks questions
+SPECIAL = {("train", "aesexpert"), ("bench", "aesbench")}
+
+
 class Verbs(TyperGroup):
     """Runs a verb; turns what goes wrong into one sentence and an exit code."""
+
+    def resolve_command(self, ctx, args):
+        verb, what = [*args[:2], "", ""][:2]
+        if (verb, what.partition("[")[0].lower()) in SPECIAL:
+            name = f"{verb} {what.partition('[')[0].lower()}"
+            return name, self.commands[name], args[1:] if verb == "train" else args[2:]  # options of a training stand in its name
+        return super().resolve_command(ctx, args)
 
     def invoke(self, ctx):
         _tolerant(sys.stdout)
@@ -80,6 +112,8 @@ app.command("rank")(rank.rank)
 app.command("score")(score.score)
 app.add_typer(ratings.app, name="ratings")
 app.command("explain")(explain.explain)
+app.command("critique")(critique.critique)
+app.command("ask")(ask.ask)
 app.command("suggest")(suggest.suggest)
 app.add_typer(raters.app, name="raters")
 app.add_typer(profile.app, name="profile")
@@ -87,7 +121,10 @@ app.add_typer(personas.app, name="personas")
 app.command("steer")(steer.steer)
 app.add_typer(study.app, name="study")
 app.command("train")(train.train)
+app.command("train aesexpert", hidden=True)(train_aesexpert.train_aesexpert)
+app.add_typer(aesmmit.app, name="aesmmit")
 app.command("bench")(bench.bench)
+app.command("bench aesbench", hidden=True)(bench_aesbench.bench_aesbench)
 app.command("probe")(probe.probe)
 app.add_typer(data.app, name="data")
 app.command("doctor")(doctor.doctor)

@@ -30,7 +30,8 @@ ScorerName = Annotated[
         "--scorer",
         metavar="NAME[x=1]",
         help="taste, population, linear-hidden, linear-hidden-reduce, pmllm, pmllm-s, pamela, raw-text, adjust-bias, few-shot, lora, lora-tokencls, ici, "
-        "single-stage, two-stage, or your own module:Class. Options stand in brackets.",
+        "single-stage, two-stage, with weights that you have laion-aesthetic-v1, laion-aesthetic-v2, siglip-aesthetic, q-align, pickscore, imagereward, hpsv3, "
+        "or your own module:Class. Options stand in brackets.",
     ),
 ]
 WeightsFolder = Annotated[

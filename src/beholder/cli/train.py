@@ -12,7 +12,7 @@ from beholder.cli.output import note, print_json, progress_bar
 
 
 def train(
-    scorer: Annotated[str, typer.Argument(metavar="SCORER", help="taste, population, pmllm, pmllm-s, pamela, ici, linear-hidden-reduce, or your own module:Class.", show_default=False)],
+    scorer: Annotated[str, typer.Argument(metavar="SCORER", help="taste, population, pmllm, pmllm-s, pamela, ici, linear-hidden-reduce, aesexpert (see its own --help), a comparator (docs/comparators.md: only its calibration), or your own module:Class.", show_default=False)],
     data: Annotated[Path, typer.Option("--data", metavar="DIR", help="The folder of the dataset.", show_default=False)],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the weights go.", show_default=False)],
     dataset: Annotated[str, typer.Option("--dataset", metavar="NAME", help="How the folder is read: folder, pamela, para, lapis, ...")] = "folder",
@@ -68,7 +68,7 @@ def train(
         beside = "".join(f", with {len(other.rating_score)} ratings of {other.name}" for other in more)
         print(f"{name} {version}: learned from {summary['ratings']} ratings of {summary['images']} images by {summary['raters']} raters{beside}")
         other = "" if encoder == "efficientnet-lite0" else f" --encoder '{encoder}'"
-        again = f"'{scorer}'" if takes_model(scorer) and "[" in scorer else name  # which model is no part of the weights
+        again = f"'{scorer}'" if "[" in scorer and (takes_model(scorer) or not cls.self_contained) else name  # which model is no part of the weights
         print(f"use it:  beholder rank PATH... --scorer {again} --weights {out}{other}")
 
 

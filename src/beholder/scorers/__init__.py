@@ -37,6 +37,13 @@ SCORERS = {
     "two-stage": "beholder.scorers.baselines.two_stage:TwoStageScorer",
     "pmllm": "beholder.scorers.pmllm.scorer:PMLLMScorer",
     "pmllm-s": "beholder.scorers.pmllm.scorer:PMLLMSScorer",
+    "laion-aesthetic-v1": "beholder.scorers.comparators.laion:LaionAestheticV1",
+    "laion-aesthetic-v2": "beholder.scorers.comparators.laion:LaionAestheticV2",
+    "siglip-aesthetic": "beholder.scorers.comparators.siglip_aesthetic:SiglipAesthetic",
+    "q-align": "beholder.scorers.comparators.q_align:QAlign",
+    "pickscore": "beholder.scorers.comparators.preference:PickScore",
+    "imagereward": "beholder.scorers.comparators.image_reward:ImageReward",
+    "hpsv3": "beholder.scorers.comparators.hpsv3:HPSv3",
 }
 
 

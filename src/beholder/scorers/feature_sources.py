@@ -119,8 +119,8 @@ def _wishes(name: str, *, encoder: str) -> tuple[_Wish, ...]:
     options = scorers.typed_options(cls, scorers.parse_name(name)[1]).get("options")
     model, layer = getattr(options, "model", ""), getattr(options, "layer", "")
     if model and layer:  # it reads hidden states of a model of its own
-        default = type(options)()
-        chosen = {key: getattr(options, key) for key in OF_HIDDEN_STATES if getattr(options, key, None) != getattr(default, key, None)}
+        default, taken = type(options)(), getattr(cls, "encoder_options", OF_HIDDEN_STATES)
+        chosen = {key: getattr(options, key) for key in taken if getattr(options, key, None) != getattr(default, key, None)}
         return (_Wish(model, tuple(chosen.items()), tuple(part.strip() for part in layer.split("+"))),)
     parts = encoder_names(encoder)
     if getattr(cls, "token_scorer", False) and len(parts) > 1:

@@ -1,10 +1,10 @@
-"""Greedy answers of a vision-language model: several conversations at once, after a kept beginning or from the start; numbers read from them."""
+"""Answers of a vision-language model: several conversations at once, after a kept beginning or from the start; numbers read from them."""
 
 from __future__ import annotations
 
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeVar
@@ -13,6 +13,7 @@ import torch
 from torch.nn import functional as F
 from transformers.cache_utils import Cache
 
+from beholder.backbones.sampling import Sampling, SeededDraws
 from beholder.backbones.vlm.base import Batch, Turn, VisionLanguageModel, is_out_of_memory
 from beholder.backbones.vlm.kept_prefix import KeptPrefix, RoomyLayer, keep
 from beholder.backbones.vlm.number import parse_number
@@ -43,8 +44,33 @@ class Answer:
     new_tokens: int
 
 
+@dataclass
+class _Written:
+    """Answers that are being written.
+
+    Args:
+        tokens: [n, most tokens]; those behind `lengths` [n] are padding.
+        expected: [n], see `Answer`.
+        ended: nothing will be added.
+    """
+
+    vlm: VisionLanguageModel
+    turns: Sequence[Turn]
+    tokens: torch.Tensor
+    lengths: torch.Tensor
+    expected: torch.Tensor
+    ended: bool = False
+
+    def text(self, row: int) -> str:
+        return self.vlm.tokenizer.decode(self.tokens[row, : int(self.lengths[row])].tolist(), skip_special_tokens=True)
+
+    def answer(self, row: int) -> Answer:
+        n_in, n_out = len(self.turns[row].ids), int(self.lengths[row])
+        return Answer(self.text(row).strip(), float(self.expected[row]), prompt_tokens=n_in, new_tokens=n_out)
+
+
 class Answerer:
-    """Lets a vision-language model answer, greedily.
+    """Lets a vision-language model answer, greedily unless it is said how an answer is drawn.
 
     An answer depends on its conversation only: in float32 the logits agree within 1e-4 whether conversations are answered alone, together, or after
     a kept beginning. Where the model computes in bfloat16, two words that are about equally likely may change places.
@@ -63,12 +89,15 @@ class Answerer:
         """What comes before the last image of a conversation, through the model; `answers` can go on from it."""
         return unless_too_large(self.vlm, 1, lambda: keep(self.vlm, turn))
 
-    def answers(self, turns: Sequence[Turn], *, prefix: KeptPrefix | None = None) -> Iterator[tuple[int, Answer]]:
+    def answers(
+        self, turns: Sequence[Turn], *, prefix: KeptPrefix | None = None, sampling: Sequence[Sampling | None] | None = None
+    ) -> Iterator[tuple[int, Answer]]:
         """(place in `turns`, answer), in an order of its own; each comes as soon as it is there.
 
         Args:
             turns: made with `reply=True`.
             prefix: what all of them begin with.
+            sampling: how each answer is drawn; None = the most probable words.
 
         Raises:
             BeholderError: not even one fits into memory. (If several do not, fewer are answered together from then on, which is said.)
@@ -78,8 +107,9 @@ class Answerer:
         while left:
             places = left.popleft()
             some = [turns[place] for place in places[: self.rows]]
+            drawn = [sampling[place] for place in places[: self.rows]] if sampling is not None else None
             with self.vlm.lock:
-                found = unless_too_large(self.vlm, len(some), lambda some=some: self._together(some, prefix))
+                found = unless_too_large(self.vlm, len(some), lambda some=some, drawn=drawn: self._together(some, prefix, drawn))
             if found is None:
                 self._halve(len(some))
                 left.appendleft(places)
@@ -87,6 +117,26 @@ class Answerer:
             if places[len(some) :]:
                 left.appendleft(places[len(some) :])
             yield from zip(places, found, strict=False)
+
+    def stream(self, turn: Turn, *, sampling: Sampling | None = None) -> Generator[str, None, Answer]:
+        """One answer in pieces, as the words are written; its value is the whole, the same that `answers` gives. May be closed early.
+
+        Others may use the model between two pieces.
+
+        Raises:
+            BeholderError: it does not fit into memory.
+        """
+        steps, given, made = self._steps([turn], None, [sampling]), "", None
+        while True:
+            with self.vlm.lock:
+                made = unless_too_large(self.vlm, 1, lambda: next(steps, False)) or made
+            if made is None or made.ended:
+                break
+            text = made.text(0).removesuffix("\ufffd")  # the first bytes of a letter
+            if text.startswith(given) and len(text) > len(given):
+                yield text[len(given) :]
+                given = text
+        return made.answer(0)
 
     def logits(self, turns: Sequence[Turn], *, prefix: KeptPrefix | None = None) -> torch.Tensor:
         """[n, words] float32: of the first token of each answer. All conversations in one batch."""
@@ -164,42 +214,43 @@ class Answerer:
         bias = None if head.bias is None else head.bias[tokens].to(exact)
         return F.linear(hidden.to(exact), head.weight[tokens].to(exact), bias)
 
+    def _together(self, turns: Sequence[Turn], prefix: KeptPrefix | None, sampling: Sequence[Sampling | None] | None = None) -> list[Answer]:
+        *_, made = self._steps(turns, prefix, sampling)
+        return [made.answer(row) for row in range(len(turns))]
+
     @torch.no_grad()
-    def _together(self, turns: Sequence[Turn], prefix: KeptPrefix | None) -> list[Answer]:
+    def _steps(self, turns: Sequence[Turn], prefix: KeptPrefix | None, sampling: Sequence[Sampling | None] | None) -> Iterator[_Written]:
+        """What is written after each further token, always the same object; the last time it is marked as ended."""
         vlm, n = self.vlm, len(turns)
+        draws = SeededDraws(sampling) if sampling is not None and any(sampling) else None
         hidden, (batch, cache, positions) = self._read(turns, prefix, room=self.max_new_tokens)
         mask = batch.inputs["attention_mask"]
         stop = torch.tensor(self.stop, device=mask.device)
-        written = torch.full((n, self.max_new_tokens), vlm.padding, dtype=torch.long, device=mask.device)
+        tokens = torch.full((n, self.max_new_tokens), vlm.padding, dtype=torch.long, device=mask.device)
         lengths = torch.zeros(n, dtype=torch.long, device=mask.device)
         going = torch.ones(n, dtype=torch.bool, device=mask.device)
         integers, values = self._integers
-        expected, settled = torch.full((n,), torch.nan, dtype=torch.float64), torch.zeros(n, dtype=torch.bool)
+        settled = torch.zeros(n, dtype=torch.bool)
+        made = _Written(vlm, turns, tokens, lengths, torch.full((n,), torch.nan, dtype=torch.float64))
         for step in range(self.max_new_tokens):
-            token = self._head(hidden).argmax(dim=-1)
+            logits = self._head(hidden)
+            token = (logits if draws is None else draws(tokens, logits)).argmax(dim=-1)
             going = going & ~torch.isin(token, stop)
             writes = torch.isin(token, integers) & going
             now = torch.ones_like(settled) if step == 0 else writes.cpu() & ~settled
             if len(integers) and bool(now.any()):
-                expected = torch.where(now, self._head(hidden, integers).softmax(dim=-1).double().cpu() @ values, expected)
+                made.expected = torch.where(now, self._head(hidden, integers).softmax(dim=-1).double().cpu() @ values, made.expected)
                 settled |= writes.cpu()
-            written[:, step] = torch.where(going, token, vlm.padding)
+            tokens[:, step] = torch.where(going, token, vlm.padding)
             lengths += going
             wanted = going if self.whole else going & ~settled.to(going.device)
-            if step + 1 == self.max_new_tokens or not bool(wanted.any()):
+            made.ended = step + 1 == self.max_new_tokens or not bool(wanted.any())
+            yield made
+            if made.ended:
                 break
             mask = torch.cat([mask, mask.new_ones((n, 1))], dim=1)
             positions = positions + 1
-            hidden = self._next(batch, written[:, step : step + 1], mask, positions, cache)
-        return [
-            Answer(
-                vlm.tokenizer.decode(written[row, : int(lengths[row])].tolist(), skip_special_tokens=True).strip(),
-                float(expected[row]),
-                prompt_tokens=len(turns[row].ids),
-                new_tokens=int(lengths[row]),
-            )
-            for row in range(n)
-        ]
+            hidden = self._next(batch, tokens[:, step : step + 1], mask, positions, cache)
 
     def _next(self, batch, token: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor, cache: Cache) -> torch.Tensor:
         """[n, D] last hidden state of one more token."""

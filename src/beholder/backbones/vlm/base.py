@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 MAX_PIXELS = 1_048_576  # 1024 x 1024: about 1024 image tokens of Qwen3-VL
 DTYPES = ("auto", "float32", "bfloat16", "float16", "float64")
+History = Sequence[tuple[str, str]]  # earlier questions of a conversation with their answers
 IGNORED = -100  # label of a token that does not count in the loss, as torch's cross entropy has it
 
 
@@ -58,7 +59,7 @@ class Turn:
         image_mask: [s] whether a token is an image token.
         prompt_mask: [s] whether a token is of the words of the prompt itself: neither template nor special token.
         places: position in `ids` where each image stands: its first token, or where it takes none that of the token after it.
-        answer_mask: [s] whether a token is of the answer or its end mark; () if there is no answer.
+        answer_mask: [s] whether a token is of an answer or its end mark; () if the last question has none.
     """
 
     ids: tuple[int, ...]
@@ -215,11 +216,15 @@ class VisionLanguageModel(ABC):
         """RGB image -> what the model sees of it. CPU only, safe to run in several threads at once."""
 
     @abstractmethod
-    def turn(self, parts: Sequence[str | PreparedImage], *, answer: str | None = None, reply: bool = False) -> Turn:
-        """One user message through the model's chat template.
+    def turn(
+        self, parts: Sequence[str | PreparedImage], *, answer: str | None = None, reply: bool = False, history: History = (), system: str = ""
+    ) -> Turn:
+        """One user message, or a whole conversation that ends with it, through the model's chat template.
 
         Args:
             parts: texts and images, in this order.
+            history: earlier questions with their answers. The images of `parts` then stand at the beginning of the first question.
+            system: of a system message; where the template knows none, it stands before the words of the first question.
             answer: the assistant's answer and its end mark follow what `reply` would give, for training.
             reply: the generation prompt follows, so that the model goes on with its answer.
         """
@@ -265,10 +270,8 @@ class VisionLanguageModel(ABC):
     @property
     def padding(self) -> int:
         """The token that fills up shorter turns; it is masked everywhere."""
-        known = self.tokenizer.pad_token_id
-        if known is None:
-            known = self.tokenizer.eos_token_id
-        return 0 if known is None else known
+        known = (self.tokenizer.pad_token_id, self.tokenizer.eos_token_id)
+        return next((token for token in known if token is not None), 0)
 
     # The loaded model
 

@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +22,15 @@ class Filled:
 
     Args:
         text: with all images expanded.
-        words: (start, end) of the characters of each text part.
+        words: (start, end) of the characters of each text of the one who asks.
         images: start of the characters of each image.
+        answers: (start, end) of the characters of each earlier answer, with its end mark if the template writes one between messages.
     """
 
     text: str
     words: tuple[tuple[int, int], ...]
     images: tuple[int, ...]
+    answers: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,10 @@ class Tokens:
         """[s] whether a token has characters of one of the ranges."""
         return tuple(any(start < last and end > first for first, last in ranges) for start, end in self.spans)
 
+    def inside(self, ranges: Sequence[tuple[int, int]]) -> tuple[bool, ...]:
+        """[s] whether all characters of a token, at least one, are of one of the ranges."""
+        return tuple(any(first <= start < end <= last for first, last in ranges) for start, end in self.spans)
+
 
 class ChatText:
     """The chat template of one model.
@@ -59,39 +66,77 @@ class ChatText:
     def __init__(self, tokenizer: Any, template: str, *, placeholder: str, name: str) -> None:
         self._tokenizer, self._template, self._placeholder, self._name = tokenizer, template, placeholder, name
 
-    def fill(self, parts: Sequence[str | None], images: Sequence[str], *, reply: bool = False) -> Filled:
-        """One user message.
+    def fill(
+        self, parts: Sequence[str | None], images: Sequence[str], *, reply: bool = False, history: Sequence[tuple[str, str]] = (), system: str = ""
+    ) -> Filled:
+        """One user message, after earlier questions and answers if there are any.
 
         Args:
             parts: texts, and None for each image.
             images: what each of them becomes.
             reply: with the generation prompt.
+            history: earlier questions and answers; the images stand before the first question then.
+            system: of a system message, or before the words of the first question if the template takes none.
         """
-        texts = [self.harmless(part) for part in parts if part is not None]
-        frame = re.split("\u2460\\d+\u2460", self._render(self._message(parts, [MARK.format(i) for i in range(len(texts))]), reply))
-        rendered = self._render(self._message(parts, texts), reply)
-        if _woven(frame, texts) != rendered:
-            texts = [text.strip() for text in texts]  # as some templates do it
-        if len(frame) != len(texts) + 1 or _woven(frame, texts) != rendered:
+        messages = [("user", list(parts))]
+        if history:
+            seen, words = [None] * len(images), [part for part in parts if part is not None]
+            messages = [turn for question, answer in history for turn in (("user", [question]), ("assistant", [answer]))]
+            messages = [("user", [*seen, *messages[0][1]]), *messages[1:], ("user", words)]
+        system = system.strip()
+        if system and self._takes_system:
+            messages.insert(0, ("system", [system]))
+        elif system:
+            content = messages[0][1]
+            place = next((number for number, part in enumerate(content) if part is not None), len(content))
+            content[place : place + 1] = [f"{system}\n\n{content[place]}" if place < len(content) else system]
+        given = [(role, self.harmless(part)) for role, content in messages for part in content if part is not None]
+        frame = re.split("\u2460\\d+\u2460", self._render(self._messages(messages, [MARK.format(i) for i in range(len(given))]), reply))
+        rendered = self._render(self._messages(messages, [text for _, text in given]), reply)
+        for trimmed in ((), ("user", "assistant"), ("assistant",), ("user",)):  # as some templates do it
+            texts = [text.strip() if role in trimmed else text for role, text in given]
+            if len(frame) == len(texts) + 1 and _woven(frame, texts) == rendered:
+                break
+        else:
             raise BeholderError(f"the chat template of {self._name} does not keep the words of a message as they are: name another model")
         if sum(piece.count(self._placeholder) for piece in frame) != len(images):
             raise BeholderError(
                 f"the chat template of {self._name} does not write {self._placeholder} for each image: name an instruction-tuned model that sees"
             )
-        left, made, words, places = iter(images), "", [], []
-        for piece, text in itertools.zip_longest(frame, texts):
+        gap, end = self._around() if history else ("", "")
+        left, made, words, places, answers = iter(images), "", [], [], []
+        for number, piece in enumerate(frame):
             first, *others = piece.split(self._placeholder)
             made += first
             for other in others:
                 places.append(len(made))
                 made += next(left) + other
-            if text is not None:
-                words.append((len(made), len(made) + len(text)))
-                made += text
-        return Filled(made, tuple(words), tuple(places))
+            if number == len(texts):
+                break
+            start, made = len(made), made + texts[number]
+            if given[number][0] == "user":
+                words.append((start, len(made)))
+            elif given[number][0] == "assistant":
+                before = len(gap) if piece.endswith(gap) else 0
+                answers.append((start - before, len(made) + (len(end) if frame[number + 1].startswith(end) else 0)))
+        return Filled(made, tuple(words), tuple(places), tuple(answers))
+
+    @cached_property
+    def _takes_system(self) -> bool:
+        """Whether a system message gets into the text: some templates refuse it, others leave it out."""
+        system, user = MARK.format(0), self._message(["question"], ["question"])
+        try:
+            return system in self._render([{"role": "system", "content": [{"type": "text", "text": system}]}, *user], True)
+        except BeholderError:
+            return False
 
     def answered(self, answer: str) -> tuple[str, str]:
         """What a reply adds to the generation prompt: (the answer, with a space before it if the template has one there; its end mark)."""
+        gap, end = self._around()
+        return gap + self.harmless(answer), end or self._tokenizer.eos_token or ""
+
+    def _around(self) -> tuple[str, str]:
+        """What the template writes between the generation prompt and an answer, and its end mark; "" if it has none."""
         mark = MARK.format(1)
         user = self._message(["question"], ["question"])
         before = self._render(user, True)
@@ -100,12 +145,17 @@ class ChatText:
         gap = frame[len(before) :] if frame.startswith(before) else ""
         ends = [(tail.index(one), one) for one in self._special() if one in tail]
         if not ends:
-            return gap + self.harmless(answer), self._tokenizer.eos_token or ""
+            return gap, ""
         start, end = min(ends)
-        return gap + self.harmless(answer), tail[: start + len(end)]
+        return gap, tail[: start + len(end)]
 
-    def with_answer(self, question: str, answer: str) -> tuple[Tokens, tuple[bool, ...]]:
-        """Tokens of a question with its answer, and which of them are the answer's. The question's are those it has without an answer."""
+    def with_answer(self, question: str, answer: str, *, earlier: Sequence[tuple[int, int]] = ()) -> tuple[Tokens, tuple[bool, ...]]:
+        """Tokens of a question with its answer, and which of them are the answer's. The question's are those it has without an answer.
+
+        Args:
+            earlier: (start, end) of the characters of answers within the question: of the conversation before. Their tokens count as answers, too,
+                but for one that has characters of both.
+        """
         said, end = self.answered(answer)
         asked, whole = self.tokens(question), self.tokens(question + said + end)
         n = len(asked.ids)
@@ -113,7 +163,7 @@ class ChatText:
             added = self.tokens(said + end, begin=False)
             spans = tuple((start + len(question), stop + len(question)) for start, stop in added.spans)
             whole = Tokens(asked.ids + added.ids, asked.spans + spans)
-        return whole, (False,) * n + (True,) * (len(whole.ids) - n)
+        return whole, asked.inside(earlier) + (True,) * (len(whole.ids) - n)
 
     def harmless(self, text: str) -> str:
         """The text with marks of the layout taken apart: words cannot end their own turn, nor stand for an image."""
@@ -132,9 +182,15 @@ class ChatText:
         return [mark.content for mark in self._tokenizer.added_tokens_decoder.values() if mark.special]
 
     def _message(self, parts: Sequence[str | None], texts: Sequence[str]) -> list[dict]:
+        return self._messages([("user", parts)], texts)
+
+    def _messages(self, messages: Sequence[tuple[str, Sequence[str | None]]], texts: Sequence[str]) -> list[dict]:
+        """Messages (role, parts) as templates want them, with these texts in place of their own."""
         left = iter(texts)
-        content = [{"type": "image"} if part is None else {"type": "text", "text": next(left)} for part in parts]
-        return [{"role": "user", "content": content}]
+        return [
+            {"role": role, "content": [{"type": "image"} if part is None else {"type": "text", "text": next(left)} for part in parts]}
+            for role, parts in messages
+        ]
 
     def _render(self, messages: list[dict], reply: bool) -> str:
         try:

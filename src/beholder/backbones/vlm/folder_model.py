@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from beholder.backbones.vision_tower import _processor, _processor_config, _read_json, quiet_transformers
-from beholder.backbones.vlm.base import PreparedImage, Turn, VisionLanguageModel, is_out_of_memory
+from beholder.backbones.vlm.base import History, PreparedImage, Turn, VisionLanguageModel, is_out_of_memory
 from beholder.backbones.vlm.chat_text import ChatText, template_of
 from beholder.backbones.weights import fingerprint
 from beholder.errors import BeholderError, MissingExtra
@@ -157,11 +157,16 @@ class FolderModel(VisionLanguageModel):
         made = self.processor(images=self.at_most(image), return_tensors="np", **self.processor_options)
         return {name: np.asarray(one) for name, one in made.items()}
 
-    def turn(self, parts: Sequence[str | PreparedImage], *, answer: str | None = None, reply: bool = False) -> Turn:
+    def turn(
+        self, parts: Sequence[str | PreparedImage], *, answer: str | None = None, reply: bool = False, history: History = (), system: str = ""
+    ) -> Turn:
         images = tuple(part for part in parts if not isinstance(part, str))
         words = [part if isinstance(part, str) else None for part in parts]
-        filled = self.chat.fill(words, [image.text for image in images], reply=reply or answer is not None)
-        tokens, answer_mask = (self.chat.tokens(filled.text), ()) if answer is None else self.chat.with_answer(filled.text, answer)
+        filled = self.chat.fill(words, [image.text for image in images], reply=reply or answer is not None, history=history, system=system)
+        if answer is None:
+            tokens, answer_mask = self.chat.tokens(filled.text), ()
+        else:
+            tokens, answer_mask = self.chat.with_answer(filled.text, answer, earlier=filled.answers)
         image_mask = tuple(token == self.image_token_id for token in tokens.ids)
         if sum(image_mask) != sum(image.n_tokens for image in images):
             raise BeholderError(f"the tokenizer of {self.name} does not know its image token: copy its tokenizer files again, all of them")

@@ -1,0 +1,238 @@
+"""What can be measured in an image without a model: light, colour, focus, composition; and how that compares with other photographs. No torch."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from beholder.critique.measured.colour import colour, lab
+from beholder.critique.measured.composition import composition
+from beholder.critique.measured.focus import focus, grey, sharpest
+from beholder.critique.measured.horizon import Horizon, horizon
+from beholder.critique.measured.light import light
+from beholder.critique.measured.saliency import Salient, salient
+from beholder.errors import BeholderError
+from beholder.kept_table import KeptTable
+from beholder.paths import cache_dir
+from beholder.photos import content_hash, read_photo
+
+VERSION = "2"  # of all measures together; part of the cache key and of reference.json
+SIDE = 480  # pixels along the longer side at which everything is measured; smaller images are measured as they are
+FILE = "measured.sqlite"
+REFERENCE = Path(__file__).with_name("reference.json")
+_KEPT_EVERY = 32  # images measured between two writes to the cache
+
+
+@dataclass(frozen=True)
+class Attribute:
+    """One thing that is measured.
+
+    Args:
+        name: as in `ATTRIBUTES`.
+        section: of a critique (`critique.base.SECTIONS`): "light", "colour", "focus" or "composition".
+        unit: "" for plain numbers.
+        low, high: how an image with little, and with much of it is called.
+        how: one sentence: what exactly is measured, and what more of it means.
+    """
+
+    name: str
+    section: str
+    unit: str
+    low: str
+    high: str
+    how: str
+
+
+@dataclass(frozen=True)
+class Where:
+    """Places in an image, as shares of width and height from the upper left corner; nan where there is none.
+
+    Args:
+        x, y: centre of the region that stands out.
+        box: left, top, right, bottom of that region; nan four times if there is none.
+        horizon_tilt: degrees, positive = turned clockwise.
+        horizon_height: share of the height from the LOWER edge, in the middle of the width.
+        horizon_strength: 0 to 1; 0 without a horizon.
+        sharpest_x, sharpest_y: middle of the area with most fine detail.
+    """
+
+    x: float
+    y: float
+    box: tuple[float, float, float, float]
+    horizon_tilt: float
+    horizon_height: float
+    horizon_strength: float
+    sharpest_x: float
+    sharpest_y: float
+
+
+_TABLE = (
+    ("brightness", "light", "L*", "dark", "bright", "Mean lightness (CIE L*) of the pixels, 0 black to 100 white; more is brighter."),
+    ("contrast", "light", "L*", "flat", "contrasty", "Standard deviation of the lightness (CIE L*) of the pixels; more is more contrast."),
+    ("shadows", "light", "share of pixels", "open shadows", "blocked shadows", "Share of pixels that are as good as black (L* below 3); more is more lost in the dark."),
+    ("highlights", "light", "share of pixels", "no burnt highlights", "burnt highlights", "Share of pixels that are as good as white (L* above 98); more is more lost in the light."),
+    ("tonal range", "light", "L*", "narrow tones", "full tones", "Distance from the 1st to the 99th percentile of the lightness (CIE L*); more uses more of the way from black to white."),
+    ("colourfulness", "colour", "", "hardly coloured", "colourful", "Colourfulness M of Hasler and Suesstrunk (2003), 0 grey to about 109 extremely colourful; more is more colourful."),
+    ("saturation", "colour", "", "muted", "saturated", "HSV saturation of the pixels weighted with their brightness, 0 grey to 1 pure; more is purer colours."),
+    ("warmth", "colour", "b*", "cool", "warm", "Mean b* of CIE L*a*b*: below 0 blue, above 0 yellow; more is warmer."),
+    ("hue focus", "colour", "", "many hues", "one hue", "Length of the mean hue direction weighted with chroma, 0 hues all around the colour wheel to 1 a single hue; more is fewer hues."),
+    ("hue harmony", "colour", "", "hues that clash", "hues in harmony", "How near the hues come to the best of the harmonic templates of Cohen-Or et al. (2006), 0 no nearer than all hues alike to 1 inside it; more is more harmonious by that rule."),
+    ("sharpness", "focus", "log10", "soft", "crisp", f"Logarithm of the variance of the Laplacian at {SIDE} pixels on the longer side; more is more fine detail."),
+    ("blur", "focus", "", "no blur", "blurred", f"Blur by Crete et al. (2007) at {SIDE} pixels on the longer side, 0 sharp to 1 blurred; more is more blurred."),
+    ("noise", "focus", "levels of 255", "clean", "noisy", f"Standard deviation of noise from the finest wavelet coefficients at {SIDE} pixels on the longer side; more is noisier, but fine texture counts as noise."),
+    ("subject isolation", "focus", "log2", "subject no crisper than the rest", "subject crisper than the rest", "Logarithm of the fine detail in the region that stands out over that in the rest; 1 is twice as much, more sets it off more."),
+    ("thirds", "composition", "", "far from the thirds", "on a crossing of thirds", "Nearness of the region that stands out to the nearest crossing of the lines of thirds: 1 on it, 0.5 in the middle, 0 in a corner; more is nearer."),
+    ("centring", "composition", "", "off-centre", "centred", "Nearness of the region that stands out to the middle: 1 in it, 0 in a corner; more is nearer."),
+    ("balance", "composition", "", "weight on one side", "weight on both sides", "1 less the difference of the visual weight of the left and the right half: 0 all on one side, 1 equal; more is more balanced."),
+    ("symmetry", "composition", "", "asymmetric", "symmetric", "Correlation of the lightness with its mirror image, left to right, -1 to 1; more is more symmetric."),
+    ("simplicity", "composition", "share of pixels", "busy", "simple", "Share of pixels that are no edge; more is emptier and simpler."),
+    ("horizon tilt", "composition", "degrees", "tilted anticlockwise", "tilted clockwise", "Angle of the horizon, where a clear one was found: 0 level, above 0 turned clockwise."),
+    ("horizon height", "composition", "share of height", "low horizon", "high horizon", "Height of the horizon above the lower edge, where a clear one was found: 0 lower edge, 1 upper edge; more is higher."),
+)  # fmt: skip
+ATTRIBUTES: dict[str, Attribute] = {row[0]: Attribute(*row) for row in _TABLE}
+
+
+def measure(image: str | os.PathLike | np.ndarray) -> dict[str, float]:
+    """Attribute -> value, in the order of `ATTRIBUTES`; nan where it cannot be measured.
+
+    Args:
+        image: a path, or [h, w, 3] uint8 (sRGB). Everything is measured at `SIDE` pixels along the longer side.
+
+    Raises:
+        UnreadableImage: the file cannot be read as an image.
+        BeholderError: the array is no image.
+    """
+    values = _look(_pixels(image))[0]
+    return {name: values[name] for name in ATTRIBUTES}
+
+
+def locate(image: str | os.PathLike | np.ndarray) -> Where:
+    """Where the salient region, the horizon and the sharpest area are. Arguments and errors as of `measure`."""
+    return measure_and_locate(image)[1]
+
+
+def measure_and_locate(image: str | os.PathLike | np.ndarray) -> tuple[dict[str, float], Where]:
+    """Both `measure` and `locate`, read and computed once."""
+    pixels = _pixels(image)
+    values, found, line = _look(pixels)
+    x, y = sharpest(grey(pixels))
+    nothing = math.nan
+    return {name: values[name] for name in ATTRIBUTES}, Where(
+        x=found.x if found else nothing,
+        y=found.y if found else nothing,
+        box=found.box if found else (nothing,) * 4,
+        horizon_tilt=line.tilt if line else nothing,
+        horizon_height=line.height if line else nothing,
+        horizon_strength=line.strength if line else 0.0,
+        sharpest_x=x,
+        sharpest_y=y,
+    )
+
+
+def measure_all(images: Sequence[str | os.PathLike], *, progress: Callable[[int, int, str], None] | None = None) -> dict[str, np.ndarray]:
+    """Attribute -> [n] float64. What was measured is kept by content and `VERSION` in the cache folder, and never measured again.
+
+    Args:
+        progress: called with (images done, of how many, what is done).
+
+    Raises:
+        UnreadableImage: one of them cannot be read.
+    """
+    table = np.empty((len(images), len(ATTRIBUTES)))
+    kept = _Kept()
+    new: list[tuple[str, np.ndarray]] = []
+    try:
+        for i, image in enumerate(images):
+            if progress is not None:
+                progress(i, len(images), "measuring images")
+            content = content_hash(image)
+            known = kept.get(content)
+            if known is None:
+                known = np.array(list(measure(image).values()))
+                new.append((content, known))
+                if len(new) == _KEPT_EVERY:
+                    kept.put(new)
+                    new = []
+            table[i] = known
+    finally:  # also if one of them cannot be read: the others need not be measured again
+        kept.put(new)
+    if progress is not None:
+        progress(len(images), len(images), "measuring images")
+    return dict(zip(ATTRIBUTES, table.T.copy(), strict=True))
+
+
+def percentile(name: str, value: float) -> float:
+    """Share of the reference photographs (0 to 100) with less of an attribute, those with equally much counted half; nan for nan.
+
+    Raises:
+        KeyError: there is no such attribute.
+    """
+    quantiles = np.array(reference()["attributes"][name]["quantiles"])
+    if math.isnan(value):
+        return math.nan
+    first, last = np.searchsorted(quantiles, value, side="left"), np.searchsorted(quantiles, value, side="right")
+    if last > first:
+        return float((first + last - 1) / 2)
+    if first in (0, len(quantiles)):
+        return 0.0 if first == 0 else 100.0
+    below, above = quantiles[first - 1], quantiles[first]
+    return float(first - 1 + (value - below) / (above - below))
+
+
+@lru_cache(maxsize=1)
+def reference() -> dict[str, Any]:
+    """What reference.json holds: "source", "images", "version", and for each of "attributes" its "quantiles" (101, minimum to maximum), "mean", "sd"
+    and the share of photographs where it is "nan"."""
+    return json.loads(REFERENCE.read_text(encoding="utf-8"))
+
+
+def _pixels(image: str | os.PathLike | np.ndarray) -> np.ndarray:
+    """[h, w, 3] uint8, the longer side at most `SIDE`."""
+    if isinstance(image, np.ndarray):
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
+            raise BeholderError(f"an array of shape {image.shape} and type {image.dtype} is no image: give [height, width, 3] uint8")
+        photo = Image.fromarray(image)
+    else:
+        photo = read_photo(image, min_side=SIDE)
+    ratio = SIDE / max(photo.size)
+    if ratio < 1:  # Hamming: as sharp as it gets without overshoot, which would pass for clipped highlights
+        photo = photo.resize((max(1, round(photo.width * ratio)), max(1, round(photo.height * ratio))), Image.Resampling.HAMMING)
+    return np.asarray(photo)
+
+
+def _look(pixels: np.ndarray) -> tuple[dict[str, float], Salient | None, Horizon | None]:
+    lab_pixels, luma = lab(pixels), grey(pixels)
+    lightness = lab_pixels[..., 0]
+    found, line = salient(lab_pixels), horizon(lab_pixels)
+    values = light(lightness) | colour(pixels, lab_pixels) | focus(luma, found.mask(luma.shape) if found else None) | composition(lightness, found)
+    values["horizon tilt"] = line.tilt if line else math.nan
+    values["horizon height"] = line.height if line else math.nan
+    return values, found, line
+
+
+class _Kept:
+    """Values by content hash and `VERSION`."""
+
+    def __init__(self) -> None:
+        schema = "CREATE TABLE IF NOT EXISTS measured (content TEXT, version TEXT, numbers BLOB, PRIMARY KEY (content, version)) WITHOUT ROWID"
+        self._table = KeptTable(cache_dir("measured") / FILE, table="measured", schema=schema, what="measurements", warning=UserWarning)
+
+    def get(self, content: str) -> np.ndarray | None:
+        rows = self._table.read("SELECT numbers FROM measured WHERE content = ? AND version = ?", (content, VERSION))
+        if not rows or len(rows[0][0]) != 8 * len(ATTRIBUTES):
+            return None
+        return np.frombuffer(rows[0][0], dtype="<f8").astype(np.float64)
+
+    def put(self, rows: Sequence[tuple[str, np.ndarray]]) -> None:
+        if rows:
+            values = [(content, VERSION, numbers.astype("<f8").tobytes()) for content, numbers in rows]
+            self._table.write("INSERT OR REPLACE INTO measured VALUES (?, ?, ?)", values)

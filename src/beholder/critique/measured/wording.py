@@ -1,0 +1,179 @@
+"""From numbers to sentences: how a measured value is called beside those of other photographs. Says only what was measured."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from beholder.critique.base import Evidence
+from beholder.critique.measured.probes import DISPUTED, LIKED, SURE, Seen
+from beholder.critique.measured.statistics import ATTRIBUTES, Where, percentile
+
+CLIPPED = 0.03  # share of pixels lost in black or white from which it is said
+TILT = 0.7  # degrees from which a horizon is called tilted
+SOFT, NOISY = 95.0, 97.0  # percentiles of blur and noise from which the focus section says so
+_DEGREES = ((3, "very {}"), (15, "{}"), (30, "rather {}"))  # percentile from the nearer end, and how it is called
+# How little and much of an attribute are called of an image ("it is ..."); those that take no "rather" and "very" are said only when they are clear
+WORDS = {
+    "brightness": ("dark", "bright"),
+    "contrast": ("low in contrast", "high in contrast"),
+    "tonal range": ("=without full blacks and whites", "=with tones from black to white"),
+    "colourfulness": ("weak in colour", "colourful"),
+    "saturation": ("muted", "saturated"),
+    "warmth": ("cool", "warm"),
+    "hue focus": ("=of many hues", "=mostly of one hue"),
+    "subject isolation": ("=no crisper in what stands out than elsewhere", "=crisper in what stands out than elsewhere"),
+    "balance": ("heavier on one side", "evenly weighted left and right"),
+    "symmetry": ("asymmetric", "symmetric"),
+    "simplicity": ("busy", "simple"),
+}
+_PLACES = ("left", "middle", "right"), ("upper", "middle", "lower")
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Everything known of one image.
+
+    Args:
+        values: attribute -> value, as `statistics.measure` gives it.
+        where: places in it.
+        seen: what the probes say; None without the encoder.
+    """
+
+    values: Mapping[str, float]
+    where: Where
+    seen: Seen | None
+
+    def percentile(self, name: str) -> float:
+        return percentile(name, self.values[name])
+
+
+def evidence(found: Findings, section: str) -> tuple[Evidence, ...]:
+    """What was measured for a section, whether or not its text speaks of it."""
+    made = [
+        Evidence(name, found.values[name], one.unit, None if math.isnan(found.values[name]) else found.percentile(name), one.how)
+        for name, one in ATTRIBUTES.items()
+        if one.section == section
+    ]
+    return tuple(made)
+
+
+def probe_evidence(seen: Seen) -> tuple[Evidence, ...]:
+    how = "Ridge regression on the image encoder's features, learned from the mean ratings of other photographs; more is liked more."
+    differ = "The same for the standard deviation of people's ratings; more is more disputed."
+    return (
+        Evidence(LIKED, seen.liked, "share of the scale", seen.liked_percentile, how),
+        Evidence(DISPUTED, seen.disputed, "share of the scale", seen.disputed_percentile, differ),
+    )
+
+
+def called(found: Findings, name: str) -> str:
+    """ "rather dark", "very ..." for a value apart from the average; "" for one that is about average or unknown."""
+    value = found.values[name]
+    if math.isnan(value):
+        return ""
+    at, (low, high) = found.percentile(name), WORDS[name]
+    word, distance = (low, at) if at < 50 else (high, 100 - at)
+    if word.startswith("="):
+        return word[1:] if distance <= _DEGREES[1][0] else ""
+    return next((form.format(word) for limit, form in _DEGREES if distance <= limit), "")
+
+
+def overall(seen: Seen | None) -> str:
+    if seen is None:
+        return "How much people would like it is not known, as the image encoder is not installed."
+    at = min(max(round(seen.liked_percentile), 1), 99)
+    text = f"People in general would probably rate it higher than {at} of 100 everyday photographs"
+    if seen.disputed_percentile >= 75:
+        text += ", and they differ about pictures of this kind more than about most"
+    elif seen.disputed_percentile <= 25:
+        text += ", and they mostly agree about pictures of this kind"
+    return f"{text}."
+
+
+def composition(found: Findings) -> str:
+    where, parts = found.where, []
+    if math.isnan(where.x):
+        parts.append("No region stands out clearly from the rest.")
+    else:
+        place = spot(where.x, where.y)
+        thirds = found.percentile("thirds")
+        rule = ", near a crossing of the lines of thirds" if thirds >= 75 and found.values["thirds"] >= 0.8 else ""
+        parts.append(f"What stands out most lies in the {place} of the frame{rule}.")
+    words = [called(found, name) for name in ("balance", "symmetry", "simplicity")]
+    if any(words):
+        parts.append(f"It is {_listed(words)}.")
+    if not math.isnan(where.horizon_tilt):
+        tilt = where.horizon_tilt
+        lean = "level" if abs(tilt) < TILT else f"tilted by {abs(tilt):.1f} degrees {'clockwise' if tilt > 0 else 'anticlockwise'}"
+        parts.append(f"A horizon was found at {100 * where.horizon_height:.0f} % of the height; it is {lean}.")
+    return " ".join(parts)
+
+
+def colour(found: Findings) -> str:
+    if found.values["colourfulness"] < 7.5:  # "not colourful" in Hasler and Suesstrunk's study
+        return "It is as good as without colour."
+    words = [called(found, name) for name in ("colourfulness", "saturation", "warmth", "hue focus")]
+    return f"It is {_listed(words)}." if any(words) else "Colourfulness, saturation and warmth are all about those of an average photograph."
+
+
+def light(found: Findings) -> str:
+    words = [called(found, name) for name in ("brightness", "contrast", "tonal range")]
+    parts = [f"It is {_listed(words)}." if any(words) else "Brightness and contrast are about those of an average photograph."]
+    for name, colour_name in (("highlights", "white"), ("shadows", "black")):
+        if found.values[name] >= CLIPPED:
+            parts.append(f"{100 * found.values[name]:.0f} % of the pixels are as good as {colour_name}, so detail is lost there.")
+    return " ".join(parts)
+
+
+def focus(found: Findings) -> str:
+    if math.isnan(found.values["blur"]):
+        return "The image is too small to say anything about its focus."
+    parts, blur = [], found.percentile("blur")
+    if blur >= SOFT:
+        parts.append(f"It is softer than {blur:.0f} % of photographs at the size at which it was measured.")
+    elif blur <= 100 - SOFT:
+        parts.append(f"It has more fine detail than {100 - blur:.0f} % of photographs.")
+    else:
+        parts.append("Its sharpness is nothing unusual.")
+    isolation = called(found, "subject isolation")
+    if isolation:
+        parts.append(f"It is {isolation}.")
+    if found.percentile("noise") >= NOISY:
+        parts.append("There is much fine grain: noise, or fine texture, which this measure cannot tell apart.")
+    return " ".join(parts)
+
+
+def subject(found: Findings) -> str:
+    seen = found.seen
+    if seen is None:
+        return "What it shows is not known, as the image encoder is not installed."
+    kinds = sorted(seen.kind.items(), key=lambda one: -one[1])
+    (best, share), (second, other) = kinds[0], kinds[1]
+    text = f"It looks like a picture of the kind {best.lower()}" if share - other >= 0.25 else f"It looks like {best.lower()} or {second.lower()}"
+    name, chance = seen.classes[0]
+    if chance >= SURE:
+        return f"{text}; of the 1000 ImageNet classes it is most like {name!r} ({100 * chance:.0f} %)."
+    return f"{text}; no single one of the 1000 ImageNet classes fits."
+
+
+def feeling(found: Findings) -> str:
+    """Words for light and colour only: feeling itself cannot be measured, and the text says so."""
+    words = [called(found, name) for name in ("brightness", "warmth", "colourfulness", "simplicity")]
+    mood = f"By its numbers it is {_listed(words)}; what" if any(words) else "What"
+    return f"{mood} it expresses, and what it makes people feel, cannot be measured: that needs a model that sees."
+
+
+def spot(x: float, y: float) -> str:
+    """Shares of width and height -> "upper left", "middle", "lower middle", ..."""
+    columns, rows = _PLACES
+    column, row = columns[min(int(x * 3), 2)], rows[min(int(y * 3), 2)]
+    if column == row == "middle":
+        return "middle"
+    return f"{row} {column}" if row != "middle" else f"{column} middle"
+
+
+def _listed(words: list[str]) -> str:
+    kept = [word for word in words if word]
+    return kept[0] if len(kept) == 1 else f"{', '.join(kept[:-1])} and {kept[-1]}"

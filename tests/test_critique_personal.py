@@ -1,0 +1,75 @@
+"""The rater's own part of a critique: what somebody weighs is found from ratings, and nothing is said from too few."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from beholder.critique.measured import critique as measured
+from beholder.critique.measured import personal
+from beholder.errors import BeholderError
+from beholder.rater import Rater
+from beholder.ratings import Rating, Ratings
+from beholder.scale import Scale
+
+
+@pytest.fixture(scope="module")
+def colours(tmp_path_factory):
+    """40 photographs from blue to orange; returns (folder, names, warmth 0..1)."""
+    folder = tmp_path_factory.mktemp("colours")
+    random = np.random.default_rng(0)
+    names, warmths = [], np.linspace(0, 1, 40)
+    for number, warm in enumerate(random.permutation(warmths)):
+        base = np.array([60 + 150 * warm, 110, 210 - 150 * warm])
+        texture = random.normal(0, 25, (60, 80, 1)).repeat(4, 0).repeat(4, 1)
+        Image.fromarray(np.clip(base + texture, 0, 255).astype(np.uint8)).save(folder / f"{number}.png")
+        names.append((f"{number}.png", warm))
+    return folder, names
+
+
+def rater_of(colours, n, *, likes):
+    folder, names = colours
+    ratings = [Rating(name, float(np.clip(round(3 + likes * 4 * (warm - 0.5)), 1, 5))) for name, warm in names[:n]]
+    return Rater(name="anna", ratings=Ratings(ratings, scale=Scale(1, 5)))
+
+
+@pytest.mark.parametrize("likes", [1, -1])
+def test_a_rater_who_weighs_warmth(colours, likes):
+    folder, names = colours
+    found, n = personal.weighs(folder / names[0][0], rater=rater_of(colours, 40, likes=likes), look_in=[folder])
+    warmth = {one.attribute: one for one in found}["warmth"]
+    assert n == 40
+    assert np.sign(warmth.weight) == likes
+    assert (warmth.percentile > 90) if likes > 0 else (warmth.percentile < 10)
+    assert f"cares {'more' if likes > 0 else 'less'} for warm colours" in warmth.text
+    assert warmth.section == "colour"
+
+
+def test_few_ratings_say_nothing_of_weights(colours):
+    folder, names = colours
+    view = personal.view(folder / names[0][0], rater=rater_of(colours, 5, likes=1), look_in=[folder])
+    assert view.weighs == ()
+    assert any("5 ratings are known" in note for note in view.notes)
+    assert 1 <= view.low <= view.score <= view.high <= 5
+    assert sum(view.parts.values()) == pytest.approx(view.score, abs=0.05)
+
+
+def test_a_critique_for_somebody(colours):
+    folder, names = colours
+    made = measured.critique(folder / names[0][0], rater=rater_of(colours, 40, likes=1), look_in=[folder])
+    told = made.to_json()["personal"]
+    assert told["rater"] == "anna" and told["scorer"].startswith("taste")
+    assert "warmth" in [one["attribute"] for one in told["weighs"]]
+    assert any("counts most here" in note for note in told["notes"])
+
+
+def test_certain_names_only_what_is_far_from_the_average():
+    model = personal.load()
+    mean, spread = model.mean.copy(), model.covariance.copy()
+    assert personal.certain(model, mean, spread) == []  # the average rater
+    mean[3] += 3 * spread[3, 3] ** 0.5
+    assert personal.certain(model, mean, spread) == [2]
+
+
+def test_an_image_that_is_not_there_is_refused(tmp_path):
+    with pytest.raises(BeholderError):
+        personal.view(tmp_path / "no.png", rater=Rater())
