@@ -43,7 +43,7 @@ FEWEST = 10  # photographs of a rater, or of a half, on which an attribute must 
 
 
 def told(done: int, total: int, what: str) -> None:
-    if done == total or done % 50 == 0:
+    if done == total or done % max(1, total // 20) == 0:
         print(f"\r{what}: {done} of {total}", end="\n" if done == total else "", file=sys.stderr, flush=True)
 
 
@@ -212,7 +212,10 @@ def analyse(root: Path, *, splits: int, draws: int) -> str:
             values = np.where(known, full[kind][:, i], 0)
             if kind == "ratings":
                 around = interval(values[drawn].mean(axis=1))
-                cells.append(shown(values.mean(), around["low"], around["high"]))
+                cells.append(shown(values.mean(), around["low"], around["high"]) if known.any() else "–")
+            if not known.any():  # measured in too few photographs of any rater
+                cells += ["–"] * 3
+                continue
             share = significant(values[known], n[known, i]).mean()
             first, second = (np.array([half[s] for half in halves[kind]])[..., i] for s in (0, 1))
             cells += [f"{values[known].std():.2f}", f"{share:.0%}", shown(*split_half(first, second, draws=max(draws // 10, 20)))]
@@ -250,7 +253,8 @@ def main() -> None:
         print(text)
         print(f"{time.perf_counter() - start:.0f} s", file=sys.stderr)
         if options.markdown:
-            options.markdown.write_text(text + "\n", encoding="utf-8")
+            command = f"python benchmarks/measured_attributes.py --root DIR --splits {splits} --draws {draws}"
+            options.markdown.write_text(f"`{command}`\n\n{text}\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

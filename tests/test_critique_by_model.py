@@ -11,6 +11,7 @@ import image_files
 import tiny_chat_models
 import tiny_vlms
 from beholder.backbones.chat import NoAnswer, open_chat_model
+from beholder.critique import by_model
 from beholder.critique.ask import Conversation
 from beholder.critique.base import SECTIONS, PersonalView, Weighs
 from beholder.critique.by_model import QUESTIONS, Refused, Unreadable, about_rater, critique
@@ -234,7 +235,8 @@ def test_it_may_be_read_along_and_is_kept(photo):
     assert "".join(pieces) == text and len(pieces) > 5 and again == along and len(server.requests) == 1
 
 
-def test_a_tiny_model_on_this_machine_writes_no_critique_and_that_is_said(photo, tmp_path):
+def test_a_tiny_model_on_this_machine_writes_no_critique_and_that_is_said(photo, tmp_path, monkeypatch):
+    monkeypatch.setattr(by_model, "MAX_TOKENS", 12)
     chat = open_chat_model(tiny_vlms.save_llava(tmp_path / "llava"))
     try:
         found = critique(photo, chat=chat)
