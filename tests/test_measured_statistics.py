@@ -46,7 +46,7 @@ def test_uniform_images_have_lightness_and_nothing_else(value, lightness):
 
 
 def test_a_checkerboard():
-    board = (np.indices((240, 240)).sum(axis=0) // 1 % 2 * 255).astype(np.uint8)
+    board = (np.indices((240, 240)).sum(axis=0) % 2 * 255).astype(np.uint8)
     found = measure(np.stack([board] * 3, axis=2))
     assert found["brightness"] == pytest.approx(50) and found["contrast"] == pytest.approx(50)
     assert found["shadows"] == found["highlights"] == 0.5
@@ -93,7 +93,10 @@ def test_harmony_of_one_two_three_and_all_hues():
 
 def test_what_an_edit_does():
     plain = shipped("coffee").astype(np.float64)
-    as_image = lambda values: values.clip(0, 255).astype(np.uint8)  # noqa: E731
+
+    def as_image(values):
+        return values.clip(0, 255).astype(np.uint8)
+
     before = measure(as_image(plain))
     mean = plain.mean()
     blurred = np.asarray(Image.fromarray(as_image(plain)).resize((120, 80), Image.Resampling.BOX).resize((480, 320), Image.Resampling.BICUBIC))

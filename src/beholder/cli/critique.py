@@ -29,6 +29,10 @@ def critique(
     rater: options.RaterName = None,
     ratings: options.RatingsFile = None,
     scale: options.ScaleText = None,
+    projection: Annotated[
+        Path | None,
+        typer.Option("--projection", metavar="DIR", help="What beholder probe wrote: its attributes are shown with what is measured.", show_default=False),
+    ] = None,
     details: Annotated[
         bool | None,
         typer.Option("--details/--no-details", help="What was measured: each with a sentence, or not at all.", show_default="names and values"),
@@ -39,14 +43,18 @@ def critique(
     as_json: options.AsJson = False,
 ) -> None:
     """What is good and bad about photographs, and what would help: measured, or said by a model that sees."""
+    from beholder.errors import BeholderError
+
     someone = who(rater=rater, profile=profile, ratings=ratings, scale=scale) if any((rater, profile, ratings)) else None
     photos = _photos(paths)
     chat = chat_model.named_model(model, api_key_env=api_key_env)
+    if chat is not None and projection is not None:
+        raise BeholderError("--projection is about what is measured, and a model says this critique: leave one of them out")
     made: list[Critique] = []
     shown = as_json or out is None or on_terminal()
     # On a terminal the critiques themselves show how far it is; a bar would be in their way.
     with progress_bar("looking at photographs") if len(photos) > 1 and not on_terminal() else contextlib.nullcontext(None) as progress:
-        for number, one in enumerate(_critiques(photos, chat=chat, someone=someone, stream=_to_stderr if stream else None)):
+        for number, one in enumerate(_critiques(photos, chat=chat, someone=someone, projection=projection, stream=_to_stderr if stream else None)):
             if progress:
                 progress(number + 1, len(photos))
             if one is None:
@@ -67,7 +75,9 @@ def critique(
         note(f"wrote {len(made)} critiques to {out}")
 
 
-def _critiques(photos: list[str], *, chat: ChatModel | None, someone: Who | None, stream: Callable[[str], None] | None) -> Iterator[Critique | None]:
+def _critiques(
+    photos: list[str], *, chat: ChatModel | None, someone: Who | None, projection: Path | None, stream: Callable[[str], None] | None
+) -> Iterator[Critique | None]:
     """One after another, None for those that were skipped (which is said)."""
     from beholder.backbones.chat import NoAnswer
     from beholder.critique.by_model import Refused, Unreadable
@@ -76,7 +86,7 @@ def _critiques(photos: list[str], *, chat: ChatModel | None, someone: Who | None
 
     for photo in photos:
         try:
-            yield _critique(photo, chat=chat, someone=someone, stream=stream)
+            yield _critique(photo, chat=chat, someone=someone, projection=projection, stream=stream)
         except (UnreadableImage, Refused, Unreadable, NoAnswer) as error:
             if len(photos) == 1 or getattr(error, "kind", "") == "unreachable":  # nobody there: the others would fail alike
                 raise
@@ -84,12 +94,14 @@ def _critiques(photos: list[str], *, chat: ChatModel | None, someone: Who | None
             yield None
 
 
-def _critique(photo: str, *, chat: ChatModel | None, someone: Who | None, stream: Callable[[str], None] | None) -> Critique:
+def _critique(
+    photo: str, *, chat: ChatModel | None, someone: Who | None, projection: Path | None, stream: Callable[[str], None] | None
+) -> Critique:
     rater, look_in = (someone.rater, someone.look_in) if someone is not None else (None, [])
     if chat is None:
         from beholder.critique.measured.critique import critique as measured
 
-        return measured(photo, rater=rater, look_in=look_in)
+        return measured(photo, rater=rater, look_in=look_in, projection=projection)
     from beholder.critique.by_model import about_rater
     from beholder.critique.by_model import critique as by_model
 

@@ -32,7 +32,7 @@ def show(critique: Critique, *, details: bool | None, first: bool) -> None:
         console.width = WIDEST
     if not first:
         console.print()
-    by = "" if critique.by == "measured" else f", by {critique.by}"
+    by = " (measured: no vision-language model is loaded)" if critique.by == "measured" else f", by {critique.by}"
     _line(console, f"{critique.image}{by}", style="bold underline")
     for name, section in critique.sections.items():
         _section(console, name.capitalize(), section.text, wide=wide)

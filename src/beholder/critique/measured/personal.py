@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,15 +16,20 @@ from beholder.critique.measured import probes
 from beholder.critique.measured.statistics import ATTRIBUTES, measure_all
 from beholder.critique.measured.tastes import Tastes
 from beholder.located import locate
+from beholder.paths import cache_dir
 from beholder.rater import Rater
 from beholder.scorers.feature_scorer import read_weights, understanding, write_weights
 
+if TYPE_CHECKING:
+    from beholder.eye import Eye
+
 NAME = "critique-tastes"
 FOLDER = Path(__file__).parent / "tastes"
-# One of each group of attributes that say much the same of photographs
+# One of each group of attributes that say much the same of photographs, of those for which a person's liking repeats on other photographs
+# (benchmarks/measured_attributes.py): not contrast, tonal range, thirds and centring
 MEASURED = (
-    *("brightness", "contrast", "colourfulness", "warmth", "hue focus", "hue harmony"),
-    *("simplicity", "subject isolation", "thirds", "balance", "symmetry"),
+    *("brightness", "shadows", "colourfulness", "warmth", "hue focus", "hue harmony"),
+    *("simplicity", "subject isolation", "balance", "symmetry"),
 )
 NAMES = (*MEASURED, probes.LIKED)
 SURE = 0.9  # probability that a rater weighs an attribute more (or less) than the average rater, from which it is said
@@ -31,14 +37,13 @@ LEAST = 10  # ratings without which nothing is said
 INFLUENCES = 3  # rated photographs that are named
 LIKING = {  # what is liked in photographs with much of an attribute
     "brightness": "bright photographs",
-    "contrast": "high contrast",
+    "shadows": "deep blacks",
     "colourfulness": "strong colours",
     "warmth": "warm colours",
     "hue focus": "photographs of one hue",
     "hue harmony": "hues in harmony",
     "simplicity": "simple, calm pictures",
     "subject isolation": "subjects crisper than what is around them",
-    "thirds": "subjects on the lines of thirds",
     "balance": "balanced pictures",
     "symmetry": "symmetry",
     probes.LIKED: "what most people like",
@@ -54,11 +59,8 @@ def view(image: str | os.PathLike, *, rater: Rater, look_in: Sequence[str | os.P
     Raises:
         BeholderError: the image cannot be read, or something that comes with the package is missing.
     """
-    import beholder
-
-    with beholder.load() as eye:
-        why = eye.explain(image, rater=rater, look_in=look_in)
-        scorer = f"{eye.scorer.name} {eye.scorer.version}"
+    eye = _eye(str(cache_dir()))
+    why = eye.explain(image, rater=rater, look_in=look_in)
     found, n = weighs(image, rater=rater, look_in=look_in)
     notes = []
     if n < LEAST:
@@ -75,7 +77,7 @@ def view(image: str | os.PathLike, *, rater: Rater, look_in: Sequence[str | os.P
         low=float(why.low),
         high=float(why.high),
         scale=str(rater.scale),
-        scorer=scorer,
+        scorer=f"{eye.scorer.name} {eye.scorer.version}",
         parts=dict(why.parts),
         weighs=tuple(found),
         notes=tuple(notes),
@@ -136,6 +138,14 @@ Licence of the weights: Apache-2.0; of the training data: {trained.get("licence"
 Measured attributes say little about a single person's taste: docs/aesexpert.md has the numbers.
 """
     return write_weights(folder, config=config, tensors=tensors, card=card)
+
+
+@lru_cache(maxsize=1)
+def _eye(folder: str) -> Eye:
+    """`taste`, made once for each cache folder, as the encoder is loaded with it."""
+    from beholder.scorers import load as load_scorer
+
+    return load_scorer()
 
 
 @lru_cache(maxsize=1)

@@ -15,6 +15,7 @@ import numpy as np
 
 from beholder.datasets.base import Dataset
 from beholder.errors import BeholderError
+from beholder.paths import cache_dir
 from beholder.ridge import linear, ridge_cv
 from beholder.scorers import provenance
 from beholder.scorers.feature_scorer import read_weights, understanding, write_weights
@@ -121,17 +122,13 @@ def look(images: Sequence[str | os.PathLike], *, probes: Probes | None = None) -
         UnreadableImage: one of them cannot be read.
         BeholderError: the encoder is not installed.
     """
-    from beholder.backbones import load_encoder
-    from beholder.engine.source import Features
-
     probes = probes or Probes.load()
     source = features()
     if source.key != probes.feature_key:
         raise BeholderError(f"the probes were trained on features {probes.feature_key}, these are {source.key}: train them again, or update beholder")
     paths = [os.fspath(image) for image in images]
     values = probes.values(source(paths))
-    head = Features(load_encoder(f"efficientnet-lite0[size={CLASS_SIZE}]", layers=["logits"]), layers=["logits"])
-    logits = head(paths).astype(np.float64)
+    logits = _head(str(cache_dir()))(paths).astype(np.float64)
     chances = np.exp(logits - logits.max(axis=1, keepdims=True))
     chances /= chances.sum(axis=1, keepdims=True)
     return [_seen(probes, row, chance) for row, chance in zip(values, chances, strict=True)]
@@ -139,9 +136,24 @@ def look(images: Sequence[str | os.PathLike], *, probes: Probes | None = None) -
 
 def features():
     """The features that the probes read: those of the embedded encoder, as the scorers see them."""
+    return _features(str(cache_dir()))
+
+
+@lru_cache(maxsize=1)
+def _features(folder: str):
+    """Made once for each cache folder, as the encoder is loaded with it."""
     from beholder.scorers.feature_sources import sources
 
     return sources(["population"], encoder="efficientnet-lite0").by_name["population"]
+
+
+@lru_cache(maxsize=1)
+def _head(folder: str):
+    """The encoder's own classes, at the size at which it learned them."""
+    from beholder.backbones import load_encoder
+    from beholder.engine.source import Features
+
+    return Features(load_encoder(f"efficientnet-lite0[size={CLASS_SIZE}]", layers=["logits"]), layers=["logits"])
 
 
 def learn(data: Dataset, *, kind: str = "category") -> tuple[Probes, np.ndarray]:

@@ -35,16 +35,17 @@ class Salient:
 
     def mask(self, shape: tuple[int, int]) -> np.ndarray:
         """[h, w] bool of that shape: the region."""
-        rows, columns = (np.arange(n) * len_ // n for n, len_ in zip(shape, self.region.shape, strict=True))
+        rows, columns = (np.arange(n) * length // n for n, length in zip(shape, self.region.shape, strict=True))
         return self.region[np.ix_(rows, columns)]
 
 
 def salient(lab_pixels: np.ndarray) -> Salient | None:
     """What stands out of [h, w, 3] L*a*b* pixels; None if nothing does: no structure, a texture, fewer than 8 pixels a side.
 
-    The geometric mean of three maps, each scaled to 0 to 1 and blurred, with more weight in the middle: spectral residual (Hou & Zhang 2007) of the three channels; centre-surround
-    difference of colour over four scales (Itti, Koch & Niebur 1998, in L*a*b*); distance of the colour from those of the border (background prior, Wei et al.
-    2012, here as the Mahalanobis distance from the nearest of the four sides). Their combination is ours.
+    The geometric mean of three maps, each scaled to 0 to 1 and blurred, with more weight in the middle: spectral residual (Hou & Zhang 2007) of the
+    three channels; centre-surround difference of colour over four scales (Itti, Koch & Niebur 1998, in L*a*b*); distance of the colour from those of
+    the border (background prior, Wei et al. 2012, here the mean Mahalanobis distance from the nearest two of the four sides). Their combination, and the
+    limit below which nothing stands out, are ours.
     """
     height, width = lab_pixels.shape[:2]
     if min(height, width) < 8:
