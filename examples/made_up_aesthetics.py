@@ -68,8 +68,10 @@ def questions(light: str, colour: str, draw: random.Random) -> dict:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--images", type=int, default=48, help="in all; a quarter of them is the benchmark")
+    parser.add_argument("--images", type=int, default=48, help="in all, 16 or more; a quarter of them is the benchmark")
     given = parser.parse_args()
+    if given.images < 16:
+        parser.error("fewer than 16 images are not enough for people and a benchmark")
     generator, draw = SceneGenerator(), random.Random(0)
     said, asked = [], {}
     for number in range(given.images):

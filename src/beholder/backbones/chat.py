@@ -228,7 +228,7 @@ class ChatModel(ABC):
 
     def _done(self, key: str, text: str, *, refused: bool = False, prompt_tokens: int = 0, completion_tokens: int = 0) -> Reply:
         """A computed answer becomes a reply that is kept and counted. Called by any thread."""
-        text = _THOUGHT.sub("", text).strip()
+        text = _THOUGHT.sub("", text).strip().encode("utf-8", "replace").decode()  # half of an emoji, cut off, is no text that can be kept
         reply = Reply(text, refused=refused or is_refusal(text), prompt_tokens=prompt_tokens, completion_tokens=completion_tokens)
         if self._cache is not None:
             self._cache.put(key, replace(reply, cached=True))

@@ -40,6 +40,7 @@ class Key(NamedTuple):
         return "/".join(word for word in self if word)
 
 
+TAIL = (1 - LEVEL) / 2
 Sums = Mapping[Key, Mapping[str, tuple[float, float]]]  # key -> image -> (sum, count)
 
 
@@ -77,13 +78,17 @@ def estimates(sums: Sums, *, draws: int = DRAWS, seed: int = 0) -> dict[Key, Est
 
 def _interval(key: Key, value: float, samples: np.ndarray, *, n: int) -> dict[str, float]:
     if key.unit == 100.0 and value in (0.0, 100.0):  # Clopper & Pearson 1934, for 0 or n of n
-        reach = 100.0 * ((1 - LEVEL) / 2) ** (1 / n)
+        reach = 100.0 * TAIL ** (1 / n)
         return {"low": reach, "high": 100.0} if value else {"low": 0.0, "high": 100.0 - reach}
     return interval(samples)
 
 
 def differences(ours: Sums, base: Sums, *, draws: int = DRAWS, seed: int = 0) -> dict[Key, Estimate]:
-    """Ours minus base for the keys of both, on the images that both have (paired bootstrap); above 0 = better than base."""
+    """Ours minus base for the keys of both, on the images that both have (paired bootstrap); above 0 = better than base.
+
+    Where all images agree (both right or both wrong on each, or one right where the other is wrong on each), no draw differs, so the exact
+    interval is given instead: of the share of images that differ, or of who is right on those that do (the sign test).
+    """
     pairs: dict[tuple[str, Key], dict[str, tuple[float, float]]] = {}
     for key in ours:
         if key in base:
@@ -94,7 +99,7 @@ def differences(ours: Sums, base: Sums, *, draws: int = DRAWS, seed: int = 0) ->
     out: dict[Key, Estimate] = {}
     for key in [key for key in ours if key in base]:
         gap, samples = (found["ours", key] - found["base", key] for found in (values, drawn))
-        out[key] = Estimate(gap, **interval(samples), n=counts["ours", key])
+        out[key] = Estimate(gap, **_interval_of_gap(key, gap, samples, n=counts["ours", key]), n=counts["ours", key])
     for key, parts, combine in _derived(out):
         gap, samples = (
             combine({part: found["ours", part] for part in parts}) - combine({part: found["base", part] for part in parts})
@@ -102,6 +107,16 @@ def differences(ours: Sums, base: Sums, *, draws: int = DRAWS, seed: int = 0) ->
         )
         out[key] = Estimate(gap, **interval(samples), n=len({image for part in parts for image in pairs["ours", part]}))
     return out
+
+
+def _interval_of_gap(key: Key, gap: float, samples: np.ndarray, *, n: int) -> dict[str, float]:
+    if key.unit != 100.0 or not n or np.ptp(samples) > 0 or gap not in (-100.0, 0.0, 100.0):
+        return interval(samples)
+    share = TAIL ** (1 / n)
+    if gap == 0.0:
+        return {"low": -100.0 * (1 - share), "high": 100.0 * (1 - share)}
+    far = 100.0 * (2 * share - 1)  # all n of n for one side: at least a share of that in the long run
+    return {"low": far, "high": 100.0} if gap > 0 else {"low": -100.0, "high": -far}
 
 
 def _resampled(sums: Mapping[Any, Mapping[str, tuple[float, float]]], *, draws: int, seed: int):

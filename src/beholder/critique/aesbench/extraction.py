@@ -18,6 +18,7 @@ from beholder.critique.aesbench.extraction_letters import by_letter, leading, me
 from beholder.critique.aesbench.extraction_texts import by_text
 
 HOWS = ("letter", "text", "elimination", "refused", "several", "nothing")
+_LONGEST = 8000  # characters: of longer answers the first quarter and the last three quarters of so many are read
 _LOOK_ALIKES = str.maketrans("АВСЕавсе", "ABCEabce")  # Cyrillic
 _THOUGHT = re.compile(r"<think(?:ing)?>.*?(?:</think(?:ing)?>|\Z)", re.DOTALL | re.IGNORECASE)
 _TOKENS = re.compile(r"</?s>|<\|[^|>]{1,30}\|>|\[/?INST\]", re.IGNORECASE)
@@ -44,6 +45,9 @@ _REFUSED = re.compile(
     r"|failed to obtain answer|无法(?:回答|判断|查看|确定|提供)|不能(?:回答|提供)|抱歉|lo siento|tut mir leid|je suis désolé",
     re.IGNORECASE,
 )
+
+
+_AFTER_ALL = re.compile(r"[,.;:!?\-\n]\s*(?:but|however|nevertheless|nonetheless|still|that said|even so|yet)\b[\s,]*", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -80,8 +84,10 @@ def extract(answer: str, options: Mapping[str, str]) -> Extracted:
     told = text.casefold().strip(" .") in {
         option.casefold().strip(" .") for option in options.values()
     }  # an option may be worded like a refusal
-    if _REFUSED.search(text) and not told and not leading(text, named, options=options):
-        return Extracted("", "refused")
+    if (refusal := _REFUSED.search(text)) and not told and not leading(text, named, options=options):
+        after = _AFTER_ALL.search(text, refusal.end())
+        meant = _plainly(text[after.end() :], options) if after and not _REFUSED.search(text, after.end()) else None
+        return meant if meant and meant.letter else Extracted("", "refused")
     return _plainly(text, options)
 
 
@@ -108,7 +114,11 @@ def _cleaned(text: str) -> str:
     text = unicodedata.normalize("NFKC", _THOUGHT.sub("\n", text)).replace("’", "'").replace("‘", "'").replace("“", '"').replace("”", '"')
     text = text.replace("。", ". ").replace("、", ", ").replace("—", " - ").replace("–", " - ").replace("\u200b", "")
     text = re.sub(r"(?<!\w)[АВСЕавсе](?!\w)", lambda match: match[0].translate(_LOOK_ALIKES), text)
-    return _ROLE.sub("", _TOKENS.sub(" ", text)).strip()
+    text = _ROLE.sub("", _TOKENS.sub(" ", text)).strip()
+    if len(text) > _LONGEST:  # a model that goes round in circles; what it concludes stands at one of the ends
+        whole_words = re.sub(r"\A\S{0,40}(?=\s)", "", text[-3 * _LONGEST // 4 :])
+        text = f"{text[: _LONGEST // 4]}\n\n{whole_words}"
+    return text
 
 
 def _finals(text: str) -> list[str]:

@@ -21,6 +21,11 @@ _DENIED = re.compile(
     r"\b(?:not|no|never|neither|nor|rather than|instead of|without|lacks?|lacking|hardly|far from|less|than|isnt|nicht|absence of)\s+(?:[a-z]+\s+){0,3}$"
 )
 _NOT = re.compile(r"\bnot?\s+(?:\w+\s+){0,2}$")
+_EVERY = re.compile(r"all (?:of )?(?:the above|these|them)")
+_EVERY_FORMS = ["all of the above", "all the above", "all of these", "all of them"]
+_DEGREES = "too|very|so|quite|really|rather|fairly|somewhat|slightly|relatively|pretty|extremely|highly|overly|mostly|mainly"
+_NO_STEMS = frozenset(f"{_DEGREES}|not|no|more|less|most|least|partially|partly|moderately".split("|"))
+_REACH = 200  # characters before a word that tell whether it is denied
 _CONCLUDES = re.compile(
     r"\b(?:therefore|so|thus|hence|answer|overall|conclusion|finally|ultimately|choose|select|best|final)\b", re.IGNORECASE
 )
@@ -50,7 +55,29 @@ def by_text(text: str, options: Mapping[str, str]) -> tuple[str, str] | None:
             if len(told) == 1 and len(sentences) > 1:
                 return told.pop(), "text"
         return "", "several"
-    return None
+    loosely = _without_degrees(text, options) or _by_stem(text, options)
+    return (loosely.pop(), "text") if len(loosely) == 1 else ("", "several") if loosely else None
+
+
+def _without_degrees(text: str, options: Mapping[str, str]) -> set[str]:
+    """As `_told`, where an answer adds or leaves out "too", "very", ...; nothing if the options differ by just that."""
+    plain = {letter: re.sub(rf"\b(?:{_DEGREES})\s+", "", _words(option)) for letter, option in options.items()}
+    if len(set(plain.values())) < len(plain) or not all(plain.values()):
+        return set()
+    return _told(re.sub(rf"(?i)\b(?:{_DEGREES})\s+", "", text), plain)
+
+
+def _by_stem(text: str, options: Mapping[str, str]) -> set[str]:
+    """Options that share their last word ("warm tones", "cool tones"), by the words before it: alone, or behind "is" and its like."""
+    split = {letter: _LEAD.sub("", _words(option)).rpartition(" ") for letter, option in options.items()}
+    ends = [end for stem, _, end in split.values() if stem]
+    stems = {letter: stem for letter, (stem, _, end) in split.items() if stem and ends.count(end) > 1 and not _NO_STEMS & set(stem.split())}
+    words, found = _words(text), set()
+    for letter, stem in stems.items():
+        said = rf"\b(?:is|are|as|looks?|appears?|seems?|feels?|be)\s+(?:(?:{_DEGREES}|a|an|the)\s+)*{re.escape(stem)}"
+        if words == stem or re.search(rf"{said}(?=$|[,.;:]|\s+(?:and|but|with|because|due|since|as|in|overall)\b)", words):
+            found.add(letter)
+    return found
 
 
 def _told(text: str, options: Mapping[str, str]) -> set[str]:
@@ -65,15 +92,17 @@ def _told(text: str, options: Mapping[str, str]) -> set[str]:
                 hay = words if single else words.replace(" ~ ", " ")
                 if single and (hay[: match.start()].endswith("~ ") or hay[match.end() :].startswith(" ~")):
                     continue  # "low-resolution" is not "low"
-                spans.append(
-                    (match.start(), match.end(), letter, bool(_DENIED.search(re.split(r"[,.;:]| but ", hay[: match.start()])[-1])))
-                )
+                before = re.split(r"[,.;:]| but ", hay[max(match.start() - _REACH, 0) : match.start()])[-1]
+                spans.append((match.start(), match.end(), letter, bool(_DENIED.search(before))))
     kept = [
         one
         for one in spans
         if not any(o[0] <= one[0] and one[1] <= o[1] and o[1] - o[0] > one[1] - one[0] for o in spans if o[2] != one[2])
     ]
     told = {letter for _, _, letter, denied in kept if not denied}
+    every = [letter for letter in told if _EVERY.match(_words(options[letter]))]
+    if len(every) == 1 and len(told) == len(options):
+        return set(every)  # "all of these: joy, calm and fear"
     for _, _, letter, denied in kept:
         opposite = [
             other for other, variants in forms.items() if other != letter and any(f"not {own}" in variants for own in forms[letter])
@@ -89,7 +118,8 @@ def _forms(options: Mapping[str, str]) -> dict[str, list[str]]:
     for letter, option in options.items():
         full = _words(option).replace(" ~ ", " ").strip(" .,;:")
         short = _LEAD.sub("", full)
-        forms[letter] = list(dict.fromkeys(form for form in (full, short if len(short) > 2 else full) if form))
+        more = _EVERY_FORMS if _EVERY.fullmatch(full) else []
+        forms[letter] = list(dict.fromkeys(form for form in (full, short if len(short) > 2 else full, *more) if form))
     everyone = [form for variants in forms.values() for form in variants]
     return {letter: [form for form in variants if everyone.count(form) == 1] for letter, variants in forms.items()}
 
@@ -118,7 +148,7 @@ def _by_level(text: str, options: Mapping[str, str]) -> tuple[str, str] | None:
     how = r"(?:(?:very|quite|rather|fairly|relatively|generally|overall|of|a|an|as|at|the|is|are|be|being|considered|rated|to|definitely|clearly|only|just|likely|probably|around)\s+)*"
     one = rf"(?P<level>{level})(?!\w|-(?!quality|aesthetic))(?P<second>\s*(?:to|or|and|/|-)\s*(?:{level})\b)?"
     pairs = rf"(?:{level})\s*(?:-|to|or|/|and)\s*(?:{level})(?!\w)"
-    lowered = re.sub(r"\s+", " ", text.casefold().replace("\n", " . "))
+    lowered = re.sub(r"n't\b", " not", re.sub(r"\s+", " ", text.casefold().replace("\n", " . ")))
     lowered = re.sub(rf"\bnot\s+(?:{how})?(?:{level})\s*,?\s+but\s+(?:rather\s+)?", "", lowered)
     letter_of = {option: letter for letter, option in options.items()}
     first = re.split(r"[.!\n,;:]|\s-\s", lowered.strip())[0].strip(" \"'()")
@@ -137,9 +167,12 @@ def _by_level(text: str, options: Mapping[str, str]) -> tuple[str, str] | None:
         rf"(?<![\w\-]){one}\W*(?:(?:aesthetic|visual|overall|artistic|image|photographic|technical)\s+)*{what}\b",
     )
     for pattern in patterns:
-        matches = [match for match in re.finditer(pattern, lowered) if not _NOT.search(lowered[: match.start("level")])]
+        matches = [match for match in re.finditer(pattern, lowered) if not _NOT.search(lowered[max(match.start("level") - _REACH, 0) : match.start("level")])]
         found += [(match.start("level"), letter_of[match["level"]]) for match in matches]
     letters = list(dict.fromkeys(letter for _, letter in sorted(found)))
+    last = re.split(r"[.!\n,;:]|\s-\s", lowered.strip(" .!\n\"'()"))[-1].strip(" \"'()")
+    if last in letter_of and (not letters or letters == [letter_of[last]]):
+        return letter_of[last], "text"
     if not letters:
         return None
     return (letters[0], "text") if len(letters) == 1 else ("", "several")

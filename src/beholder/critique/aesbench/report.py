@@ -208,27 +208,32 @@ def _choice_card(comparison: Comparison, model: Scored, one: Marked) -> str:
     verdict = {"right": f"{one.letter}: right", "wrong": f"{one.letter}: wrong"}.get(
         state, f"no option ({WHY_NONE.get(one.how, one.how)}): counts as wrong"
     )
-    said = f'<p>{escape(question.text)}</p><ol>{options}</ol>{_quote(one.text)}<p class="mark {state}">{escape(verdict)}</p>'
+    said = f'<p>{escape(_cut(question.text))}</p><ol>{options}</ol>{_quote(one.text)}<p class="mark {state}">{escape(verdict)}</p>'
     return _card(comparison, model, question, said)
 
 
 def _option(letter: str, text: str, *, right: bool) -> str:
     kind = ' class="true"' if right else ""
-    return f"<li{kind}>{escape(letter)}) {escape(text)}</li>"
+    return f"<li{kind}>{escape(letter)}) {escape(_cut(text))}</li>"
 
 
 def _free_card(comparison: Comparison, model: Scored, one: JudgedAnswer) -> str:
     grades = ", ".join(f"{name} {value:.2f}" for name, value in one.criteria.items())
     expert = f'<p class="dim">Experts: {escape(one.question.reference[:_ANSWER])}</p>' if one.question.reference else ""
-    said = f'<p>{escape(one.question.text)}</p>{_quote(one.answer)}{expert}<p class="mark">{one.value:.2f} of 2 ({escape(grades)})</p>'
+    said = f'<p>{escape(_cut(one.question.text))}</p>{_quote(one.answer)}{expert}<p class="mark">{one.value:.2f} of 2 ({escape(grades)})</p>'
     return _card(comparison, model, one.question, said)
 
 
 def _quote(text: str | None) -> str:
     if not (text or "").strip():
         return '<blockquote class="dim">no answer</blockquote>'
-    cut = text.strip()
-    return f"<blockquote>{escape(cut[:_ANSWER])}{' ...' if len(cut) > _ANSWER else ''}</blockquote>"
+    return f"<blockquote>{escape(_cut(text))}</blockquote>"
+
+
+def _cut(text: str) -> str:
+    """As much as a card can hold."""
+    text = text.strip()
+    return f"{text[:_ANSWER]} ..." if len(text) > _ANSWER else text
 
 
 def _card(comparison: Comparison, model: Scored, question: Question, said: str) -> str:

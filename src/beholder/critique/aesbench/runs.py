@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from beholder.backbones.chat import ChatModel, ChatRequest, NoAnswer, Reply
+from beholder.backbones.chat import GOES_ON, ChatModel, ChatRequest, NoAnswer, Reply
 from beholder.critique.aesbench.prompts import prompt
 from beholder.critique.aesbench.questions import Benchmark, Question
 from beholder.datasets.table import some
@@ -24,6 +24,7 @@ from beholder.errors import BeholderError, UnreadableImage
 from beholder.located import SkippedInput
 from beholder.photos import content_hash
 
+HOPELESS = 8  # questions that fail one after the other before anything is answered
 BATCH = 32  # questions between two writes
 MAX_TOKENS = 512  # of an answer: explanations of AesI are long, and some models think aloud
 Progress = Callable[[int, int, str], None]
@@ -162,9 +163,11 @@ def _replies(
         if len(asked) == 1:
             failed[asked[0].id] = str(error)
             return []
-    found = []
-    for question, request in zip(asked, requests, strict=True):
+    found: list[tuple[Question, Reply]] = []
+    for done, (question, request) in enumerate(zip(asked, requests, strict=True)):
         found += _replies(chat, [request], [question], max_tokens=max_tokens, failed=failed, progress=None)
+        if done + 1 >= HOPELESS and not found:  # each of them was tried several times, with pauses: thousands would take days
+            raise BeholderError(f"{chat.name} answers nothing ({failed[question.id]}); {GOES_ON}")
     return found
 
 

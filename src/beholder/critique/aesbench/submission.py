@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import warnings
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -74,7 +75,11 @@ def read_submission(folder: str | os.PathLike, *, benchmark: Benchmark) -> dict[
         there = set(wanted)
         spelled = {loose(image): image for image in wanted}
         given = {}
-        for image, value in _content(file).items():
+        content, twice = _content(file)
+        if twice:
+            said = f"{file}: {len(twice)} images stand there more than once ({some(twice)})"
+            warnings.warn(f"{said}: the last answer counts", SkippedInput, stacklevel=2)
+        for image, value in content.items():
             given[image if image in there else spelled.get(loose(image), image)] = _text(value, part, where=f"{file}: {image}")
         _complain(str(file), part, wanted=wanted, given=given)
         found[part] = {image: given[image] for image in wanted if image in given}
@@ -97,22 +102,31 @@ def _complain(what: str, part: str, *, wanted: list[str], given: Mapping[str, st
         warnings.warn(f"{said}: they are left out", SkippedInput, stacklevel=3)
 
 
-def _content(file: Path) -> dict[str, Any]:
+def _content(file: Path) -> tuple[dict[str, Any], list[str]]:
+    """What is in the file, and the keys that stand there more than once."""
+    twice: list[str] = []
+
+    def pairs(found: list[tuple[str, Any]]) -> dict[str, Any]:
+        twice.extend(key for key, n in Counter(key for key, _ in found).items() if n > 1)
+        return dict(found)
+
     try:
-        content = json.loads(file.read_text(encoding="utf-8-sig"))
+        content = json.loads(file.read_text(encoding="utf-8-sig"), object_pairs_hook=pairs)
     except OSError as error:
         raise BeholderError(f"{file} cannot be read: {error.strerror or error}; see to it") from None
     except (ValueError, RecursionError):
         raise BeholderError(f"{file} is not valid JSON in UTF-8: write it again") from None
     if not isinstance(content, Mapping):
         raise BeholderError(f"{file} is no object of images with their answers: write {{image: {{part_response: text}}}}")
-    return dict(content)
+    return dict(content), twice
 
 
 def _text(value: Any, part: str, *, where: str) -> str:
     if isinstance(value, Mapping):
         keys = (f"{NAMES[part]}_response", f"{part}_response", "response", "answer")
-        value = next((value[key] for key in keys if key in value), None)
+        there = [value[key] for key in keys if key in value]
+        value = there[0] if there else value
+        value = "" if there and value is None else value  # as programs write that a model gave nothing
     if not isinstance(value, str):
         raise BeholderError(f"{where} has no text under {NAMES[part]}_response: write the answer there")
     return value

@@ -15,7 +15,7 @@ from typing import Any
 
 from beholder.backbones.chat import GOES_ON
 from beholder.critique.aesmmit.balance import arranged, longest_share, positions
-from beholder.critique.aesmmit.card import card
+from beholder.critique.aesmmit.card import TITLE, card
 from beholder.critique.aesmmit.descriptions import descriptions, facts_of
 from beholder.critique.aesmmit.duplicates import too_common
 from beholder.critique.aesmmit.feedback import Feedback
@@ -31,6 +31,10 @@ from beholder.photos import file_prefix, kind_of, why_no_image
 CHOOSE = "Answer with the letter of the right option."
 USELESS = 10  # images without a usable question, while there is none of any image, after which a writer is not asked further
 Progress = Callable[[int, int, str], None]  # images done, of how many, which
+
+
+class _Useless(BeholderError):
+    """Going on would lead nowhere."""
 
 
 @dataclass(frozen=True)
@@ -123,6 +127,7 @@ def build(
     used = {name: tuple(each) for name, each in by_image.items() if name not in skipped}
     if not used:
         raise BeholderError(f"there is no image with feedback in {images}: name the folder that the feedback's image paths start from")
+    _not_somebody_elses(out)
     settings = {"writer": writer.name, "version": writer.version, "per_image": per_image, "seed": seed}
     asked = {name: OneImage(each, per_image, seed) for name, each in used.items()}
     with Ledger(out, settings=settings) as ledger:
@@ -185,6 +190,13 @@ def build(
     return result
 
 
+def _not_somebody_elses(out: Path) -> None:
+    """A README.md in `out` is replaced by the card: it must be one."""
+    readme = out / "README.md"
+    if readme.is_file() and TITLE not in readme.read_text(encoding="utf-8", errors="replace"):
+        raise BeholderError(f"{readme} is not the card of a dataset and would be lost: name a folder of its own with --out")
+
+
 def _ask(asked: Mapping[str, OneImage], writer: QuestionWriter, ledger: Ledger, progress: Progress | None) -> tuple[int, tuple[int, int]]:
     """All calls that are due, kept ones first. Returns (kept calls, (tokens in, tokens out))."""
     keys = {name: _key(image.feedback) for name, image in asked.items()}
@@ -214,9 +226,11 @@ def _ask(asked: Mapping[str, OneImage], writer: QuestionWriter, ledger: Ledger, 
                 useless = useless if image.written else useless | {last}
                 if len(useless) >= USELESS and not any(each.written for each in asked.values()):
                     why = Counter(reason for name in useless for reason in ([asked[name].failed] if asked[name].failed else asked[name].last)).most_common(1)
-                    raise BeholderError(f"{writer.name} gave no usable question of {USELESS} images (mostly: {why[0][0] if why else 'nothing'}): name another writer")
+                    raise _Useless(f"{writer.name} gave no usable question of {USELESS} images (mostly: {why[0][0] if why else 'nothing'}): name another writer and another --out")
                 if progress:
                     progress(finished, len(asked), last)
+        except _Useless:
+            raise
         except BeholderError as error:
             said_already = str(error).removesuffix(f": {GOES_ON}")
             raise BeholderError(f"{said_already}; {finished} of {len(asked)} images are done and kept in {ledger.path}, and the same command goes on from there") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
     from beholder.critique.aesmmit.build import BuildResult
 
 
+TITLE = "# Aesthetic instruction data"
+
+
 def card(result: BuildResult, items: Sequence[Instruction], *, settings: Mapping[str, Any], licence: str) -> str:
     """README.md, with the header that dataset hubs read."""
     asked = [item for item in items if item.type == "open"]
@@ -19,11 +23,11 @@ def card(result: BuildResult, items: Sequence[Instruction], *, settings: Mapping
     by_rules = result.writer == "rules"
     lines = [
         "---",
-        f"license: {licence or 'unknown'}",
+        f"license: {_plain(licence) if licence else 'unknown'}",
         "task_categories: [visual-question-answering]",
         "---",
         "",
-        "# Aesthetic instruction data",
+        TITLE,
         "",
         f"{len(items)} items on {result.images} images, made from what people said of them, in the way of AesMMIT (Huang et al. 2024, section 3.3).",
         "The images are not part of it: `image` is a path below the folder that they were read from.",
@@ -70,6 +74,11 @@ def card(result: BuildResult, items: Sequence[Instruction], *, settings: Mapping
     if result.notes:
         lines += ["", "## Notes", "", *(f"- {note}" for note in result.notes)]
     return "\n".join(lines)
+
+
+def _plain(text: str) -> str:
+    """As YAML: bare where it is a hub's word for a licence, else in quotes."""
+    return text if text.replace("-", "").replace(".", "").isalnum() else json.dumps(text, ensure_ascii=False)
 
 
 def _table(title: str, counts: Mapping[str, int]) -> list[str]:

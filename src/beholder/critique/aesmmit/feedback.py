@@ -135,6 +135,11 @@ def append_feedback(path: str | os.PathLike, feedback: Feedback) -> None:
         raise BeholderError(f"{path} cannot be written ({error.strerror or error}): choose another place") from None
 
 
+def valid_text(text: str) -> str:
+    """The text with U+FFFD for halves of characters (surrogates), which JSON can hold, but no file, server or tokenizer takes."""
+    return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
 def read_text(path: Path) -> str:
     """A text file (UTF-8).
 
@@ -159,8 +164,8 @@ def parse_json(text: str, *, path: Path) -> Any:
         return json.loads(text)
     except json.JSONDecodeError as error:
         raise BeholderError(f"{path}, line {error.lineno}, column {error.colno} is broken JSON ({error.msg}): mend it or copy the file again") from None
-    except RecursionError:
-        raise BeholderError(f"{path} is JSON that is nested too deeply: give a list of items") from None
+    except (ValueError, RecursionError):  # ValueError: a number of thousands of digits
+        raise BeholderError(f"{path} is JSON that is nested too deeply, or holds a number that is too long: give a list of items") from None
 
 
 def json_lines(text: str) -> Iterator[tuple[int, Any]]:
@@ -170,9 +175,9 @@ def json_lines(text: str) -> Iterator[tuple[int, Any]]:
             continue
         try:
             yield number, json.loads(line)
-        except (json.JSONDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:  # ValueError: also a number of thousands of digits
             where = f" at column {error.colno} ({error.msg})" if isinstance(error, json.JSONDecodeError) else ""
-            yield number, BeholderError(f"it is broken JSON{where}: mend it")
+            yield number, BeholderError(f"it is broken JSON{where}: mend it, or, if an object goes over several lines, put [ ] round all of them")
 
 
 def _entries(text: str, *, path: Path) -> Iterator[tuple[str, Any]]:
@@ -190,26 +195,35 @@ def _entries(text: str, *, path: Path) -> Iterator[tuple[str, Any]]:
 def _rows(text: str, *, path: Path) -> Iterator[tuple[str, dict[str, str]]]:
     head = text.lstrip().splitlines()[0]
     delimiter = max(",;\t", key=head.count)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     names: list[str] = []
-    while True:
-        first = reader.line_num + 1  # a cell may hold line breaks
-        try:
-            row = next(reader, None)
-        except csv.Error as error:
-            raise BeholderError(f"{path}, line {first} is broken CSV ({error}): mend it") from None
-        if row is None:
-            return
+    for first, row in _cells(text, delimiter, path=path):
         if not any(cell.strip() for cell in row):
             continue
         if not names:
             names = [name.strip().casefold() for name in row]
             if "image" not in names:
                 raise BeholderError(f"{path} has no column  image: give JSON Lines, a JSON list, or CSV whose first line names the columns")
+            if twice := next((name for name in names if name and names.count(name) > 1), ""):
+                raise BeholderError(f"{path} has two columns  {twice}: rename or delete one of them")
         elif len(row) != len(names):
             yield f"line {first}", BeholderError(f"it has {len(row)} cells, but there are {len(names)} columns: put quotes round cells that hold commas")
         else:
             yield f"line {first}", dict(zip(names, row, strict=True))
+
+
+def _cells(text: str, delimiter: str, *, path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Number of its first line, for a cell may hold line breaks, and cells of each row."""
+    limit = csv.field_size_limit(len(text) + 1)  # else 131,072 characters
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)  # strict: quotes that do not close would swallow all that follows
+    first = 1
+    try:
+        for row in reader:
+            yield first, row
+            first = reader.line_num + 1
+    except csv.Error as error:
+        raise BeholderError(f"{path}, line {first} is broken CSV ({error}): mend its quotes") from None
+    finally:
+        csv.field_size_limit(limit)
 
 
 def _from_values(values: Any, *, unknown: set[str]) -> Feedback:
@@ -228,7 +242,7 @@ def _text(name: str, value: Any) -> str:
         value = str(value)  # subject 17
     if not isinstance(value, str | None):
         raise BeholderError(f"{name} = {value!r} is not text: put it in quotes")
-    return " ".join((value or "").split()) if name != "image" else (value or "").strip()
+    return " ".join(valid_text(value or "").split()) if name != "image" else (value or "").strip()
 
 
 def _relative(image: str) -> str:
@@ -238,6 +252,8 @@ def _relative(image: str) -> str:
     path = PurePosixPath(plain)
     if path.is_absolute() or ".." in path.parts or plain[1:2] == ":":
         raise BeholderError(f"image = {image!r} leads out of the folder of images: give the path as seen from that folder")
+    if valid_text(plain) != plain:
+        raise BeholderError(f"image = {image!r} is no valid text: rename the file")
     return str(path)
 
 
@@ -246,10 +262,10 @@ def _grade(value: Any) -> int | None:
         return None
     try:
         grade = float(value) if not isinstance(value, bool) else 0.0
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         grade = 0.0
     if grade not in GRADES:
-        raise BeholderError(f"grade = {value!r} is not a grade: give a whole number from 1 ({GRADES[1]}) to 5 ({GRADES[5]}), or leave it empty")
+        raise BeholderError(f"grade = {str(value)[:40]!r} is not a grade: give a whole number from 1 ({GRADES[1]}) to 5 ({GRADES[5]}), or leave it empty")
     return int(grade)
 
 

@@ -12,7 +12,6 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from beholder.critique.aesmmit.feedback import GRADES, QUESTIONS, SUGGESTION, Feedback
 from beholder.critique.aesmmit.form_session import Collected, Refused, Session
@@ -61,6 +60,7 @@ def serve_form(
         raise BeholderError(f"{images} is not a folder: give the folder of the images")
     Feedback("-", subject, None, "-", "", "", source=source, dataset=dataset)  # a wrong source is better known before the work
     session = Session(images, out, subject=" ".join(subject.split()), source=source, dataset=dataset)
+    _try_to_write(out)
     server = _server(session, port=port)
     with server:
         if ready is not None:
@@ -73,6 +73,18 @@ def serve_form(
         more = f" and {len(collected.unreadable) - SHOWN} more" if len(collected.unreadable) > SHOWN else ""
         warnings.warn(f"{len(collected.unreadable)} images could not be shown: {names}{more}", SkippedInput, stacklevel=2)
     return collected
+
+
+def _try_to_write(out: Path) -> None:
+    """Better known before somebody has thought about an answer."""
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with open(out, "ab") as file:
+            empty = not file.tell()
+        if empty:
+            out.unlink()
+    except OSError as error:
+        raise BeholderError(f"{out} cannot be written ({error.strerror or error}): choose another place") from None
 
 
 class _Server(ThreadingHTTPServer):
@@ -122,7 +134,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _allowed_action(self, actions: dict[str, Callable[[int | None], None]]) -> None:
         here = {f"{name}:{self.server.server_port}" for name in (HOST, "localhost")}
-        token, _, rest = urlsplit(self.path).path.removeprefix("/").partition("/")
+        token, _, rest = self.path.partition("?")[0].removeprefix("/").partition("/")
         origin = self.headers.get("Origin")
         # A page elsewhere may send its name to this address (DNS rebinding), or post to it; it can do neither with our name in these.
         allowed = self.headers.get("Host", "") in here and (origin is None or origin.removeprefix("http://") in here)
@@ -169,7 +181,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _body(self) -> dict[str, Any]:
         length = self.headers.get("Content-Length", "")
-        if not length.isdigit() or int(length) > _MOST_BYTES:
+        if not (length.isascii() and length.isdigit()) or int(length) > _MOST_BYTES:
             self.close_connection = True
             raise Refused("the answer is too long, or none")
         data = self.rfile.read(int(length))

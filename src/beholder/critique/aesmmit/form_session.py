@@ -18,6 +18,7 @@ from beholder.photos import read_photo
 MIN_SIDE, MOST_SIDE = 1080, 2400  # pixels of the picture that is shown
 _KEPT = 4  # pictures in memory: this one, the next, and those gone back to
 _TEXTS = (*QUESTIONS, "suggestion")
+UNFIT = "has a name that feedback cannot hold (blanks around it, a backslash, or no valid text): rename it"
 
 
 @dataclass(frozen=True)
@@ -56,8 +57,8 @@ class Session:
             for one in read_feedback(out):
                 if one.subject == subject and one.image in numbers:
                     self.answers[numbers[one.image]] = one
-        self.waiting = deque(number for number in range(len(self.names)) if number not in self.answers)
-        self.unreadable: dict[int, str] = {}
+        self.unreadable: dict[int, str] = {number: UNFIT for name, number in numbers.items() if not _can_be_kept(name)}
+        self.waiting = deque(number for number in range(len(self.names)) if number not in self.answers and number not in self.unreadable)
         self.given = 0
         self._pictures: OrderedDict[int, bytes] = OrderedDict()
         self._lock, self._reading = threading.RLock(), threading.Lock()
@@ -158,6 +159,14 @@ class Session:
             "following": next((one for one in waiting if one != number), None),
             "answer": None if answer is None else {"grade": answer.grade} | {name: getattr(answer, name) for name in _TEXTS},
         }
+
+
+def _can_be_kept(name: str) -> bool:
+    """Whether feedback names the same file when it is read again."""
+    try:
+        return Feedback(name, "", None, "-", "", "").image == name
+    except BeholderError:
+        return False
 
 
 def _same(left: Feedback | None, right: Feedback) -> bool:

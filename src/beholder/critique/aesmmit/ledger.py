@@ -11,6 +11,7 @@ from typing import IO, Any
 
 from beholder.critique.aesmmit.writers import Answer
 from beholder.errors import BeholderError
+from beholder.locking import lock
 
 FILE = "written.jsonl"
 
@@ -35,7 +36,8 @@ class Ledger:
         except OSError as error:
             raise BeholderError(f"{self.path} cannot be written ({error.strerror or error}): name another folder with --out") from None
         try:
-            self._lock()
+            if not lock(self._file):
+                raise BeholderError(f"another process writes to {self.path}: wait for it, or name another folder with --out")
             self._read(settings)
         except BaseException:
             self._file.close()
@@ -77,7 +79,9 @@ class Ledger:
         if whole < len(data):  # the process was killed while it wrote
             self._file.truncate(whole)
         lines = data[:whole].split(b"\n")[:-1]
-        if not lines:
+        if len(lines) == 1:  # no answer came: what it was begun with binds nobody
+            self._file.truncate(0)
+        if len(lines) < 2:
             self._append({"settings": dict(settings)})
             return
         damaged = []
@@ -102,15 +106,3 @@ class Ledger:
             raise BeholderError(
                 f"{self.path} was begun with other settings ({'; '.join(differing)}): repeat those, or name another folder with --out"
             )
-
-    def _lock(self) -> None:
-        try:
-            import fcntl
-        except ImportError:  # Windows
-            return
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise BeholderError(f"another process writes to {self.path}: wait for it, or name another folder with --out") from None
-        except OSError:
-            return  # file systems without locks

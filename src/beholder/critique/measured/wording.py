@@ -155,7 +155,7 @@ def subject(found: Findings) -> str:
     name, chance = seen.classes[0]
     if chance >= SURE:
         return f"{text}; of the 1000 ImageNet classes it is most like {name!r} ({100 * chance:.0f} %)."
-    return f"{text}; no single one of the 1000 ImageNet classes fits."
+    return f"{text}."
 
 
 def feeling(found: Findings) -> str:
