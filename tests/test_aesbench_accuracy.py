@@ -128,6 +128,23 @@ def test_paired_differences_are_narrower_than_unpaired_ones_and_the_same_every_t
     assert differences(ours, base, seed=1)[Key("AesP")] != gap
 
 
+def test_a_gap_that_all_images_agree_on_is_not_certainty():
+    """Exact: nothing differs on n images, or n of n go one way (two-sided sign test: below 0.05 from six images on)."""
+    key = Key("AesP")
+
+    def gap(ours, base):
+        made = [{key: {str(i): (float(right), 1.0) for i, right in enumerate(side)}} for side in (ours, base)]
+        return differences(*made)[key]
+
+    same = gap([1, 0, 1, 1], [1, 0, 1, 1])
+    assert (same.value, same.low, same.high) == (0, pytest.approx(-60.24, abs=0.01), pytest.approx(60.24, abs=0.01))
+    assert gap([1] * 5, [0] * 5).low < 0 < gap([1] * 6, [0] * 6).low < gap([1] * 60, [0] * 60).low < 100 == gap([1] * 6, [0] * 6).high
+    worse = gap([0] * 6, [1] * 6)
+    assert (worse.low, worse.high) == (-100, pytest.approx(-gap([1] * 6, [0] * 6).low)) and worse.high < 0
+    mixed = gap([1, 0] * 10, [0, 1] * 10)  # no gap, but every image differs: the bootstrap sees that
+    assert mixed.value == 0 and mixed.low < -20 and mixed.high > 20
+
+
 def test_differences_look_at_images_that_both_have():
     base = {Key("AesI"): {"a": (0.0, 1.0), "b": (1.0, 1.0)}}
     ours = {Key("AesI"): {"b": (2.0, 1.0), "c": (2.0, 1.0)}}

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from beholder.critique.aesbench import extraction_letters
 from beholder.critique.aesbench.extraction import HOWS, extract
 
 ANSWERS = [
@@ -19,6 +20,8 @@ DEVIATIONS = {
     '```json\n{"answer": "A", "reason": "C and D do not fit"}\n```': ("D", "letters in quotation marks are not seen there"),
     "Not at all.": ("B", "'no' is found inside 'not'"),
     "A painting of a lake": ("A", "an article is taken for a letter"),
+    "A cat and a dog": ("A", "an article is taken for a letter"),
+    "A gloomy vibe is conveyed by the grey sky.": ("A", "an article is taken for a letter"),
     "A nice picture": ("A", "an article is taken for a letter"),
     "A calm mood comes from the soft light.": ("A", "an article is taken for a letter"),
     "A sense of sadness": ("A", "an article is taken for a letter"),
@@ -150,3 +153,46 @@ def test_odd_answers_do_not_stop_it():
     assert extract("x " * 20000 + "The answer is B.", EMOTIONS).letter == "B"
     assert extract("A B C D " * 200, EMOTIONS).how == "several"
     assert extract(None, EMOTIONS).how == "nothing"
+
+
+def test_long_answers_are_read_at_both_ends_only(monkeypatch):
+    """So that a model that goes round in circles costs no minutes: the work is bounded, whatever the length."""
+    looked = []
+    monkeypatch.setattr(extraction_letters, "_is_letter", lambda *a, _real=extraction_letters._is_letter, **k: looked.append(a) or _real(*a, **k))
+    for text in ("A B C D " * 50_000, "B. " * 100_000, "option C, " * 50_000):
+        looked.clear()
+        extract(text, EMOTIONS)
+        assert 0 < len(looked) <= 2 * extraction_letters.MOST
+    assert extract("B) Sadness\n\n" + "The sky is grey and wide. " * 5000, EMOTIONS).letter == "B"
+    assert extract("The sky is grey and wide. " * 5000 + "So I choose C.", EMOTIONS).letter == "C"
+    for n in range(40):  # no word is cut into a letter
+        assert extract("x" * n + " and bad food " * 3000, EMOTIONS).letter == ""
+
+
+def test_shared_words_and_degrees_may_be_left_out():
+    tones = {"A": "Warm tones", "B": "Cool tones", "C": "Monochrome", "D": "Neutral tones"}
+    assert extract("Cool.", tones).letter == "B"
+    assert extract("The palette is quite warm, with much orange.", tones).letter == "A"
+    assert extract("The palette is not warm.", tones).letter == ""
+    assert extract("The palette is warm, the shadows are cool.", tones).how == "several"
+    assert extract("A warm coat in a cool room.", tones).letter == ""
+    grades = {"A": "Very clear", "B": "Clear", "C": "Not clear", "D": "Unclear"}
+    assert [extract(text, grades).letter for text in grades.values()] == list(grades)
+    assert extract("very", grades).letter == ""
+    reasons = {"A": "Because the background is cluttered", "B": "Because the sky is too dark"}
+    assert extract("The background is really cluttered.", reasons).letter == "A"
+    assert extract("Because the sky is dark", reasons).letter == "B"
+
+
+def test_all_of_the_above():
+    options = {"A": "Joy", "B": "Calm", "C": "Fear", "D": "All of the above"}
+    assert extract("All of these", options).letter == "D"
+    assert extract("All of them: joy, calm and fear.", options).letter == "D"
+    assert extract("All of these are possible, but joy is what is shown most.", options).letter == "A"
+    assert extract("Joy, calm and fear", options).letter == ""
+
+
+def test_what_comes_after_a_refusal_counts_if_it_is_an_answer():
+    assert extract("I cannot determine the emotion from the image, but B) Sadness fits.", EMOTIONS).letter == "B"
+    for text in ("I cannot answer this question, but feel free to ask another.", "I can't view the image; however, I cannot say whether it is joy."):
+        assert extract(text, EMOTIONS).how == "refused", text

@@ -60,6 +60,7 @@ READABLE = {
     "**Relevance**: 2\n**Precision**: 1\n**Completeness**: 0\nOverall 5/10": (2, 1, 0),
     "Relevance (0-2): 2\nPrecision (0-2): 1\nCompleteness (0-2): 0": (2, 1, 0),
     "- Relevance score is 2 out of 2\n- Precision = 1\n- Completeness - 0": (2, 1, 0),
+    "For relevance I would give it a 2.\nPrecision: it deserves 1 out of 2\nCompleteness: this gets a 0 of 2": (2, 1, 0),
     "| Relevance | 2 |\n| Precision | 1 |\n| Completeness | 0 |": (2, 1, 0),
     "relevance 0 = another image, 2 = this one.\nSo: relevance: 2, precision: 1, completeness: 0": (2, 1, 0),
     '{"relevance": 0, "precision": 0, "completeness": 0} is the form; mine: {"relevance": 2, "precision": 1, "completeness": 0}': (2, 1, 0),
@@ -72,6 +73,7 @@ UNREADABLE = {
     '{"relevance": ?, "precision": ?, "completeness": ?}': "no scores",
     "Relevance: 2. Precision: 1.": "no score for completeness",
     "Relevance: 8/10. Precision: 7/10. Completeness: 9/10.": "not from 0 to 2",
+    "Relevance: 2 of 5. Precision: 1 of 5. Completeness: 2 of 5.": "not from 0 to 2",
     grades(relevance=3): "not from 0 to 2",
     grades(relevance=-1): "not from 0 to 2",
     "Relevance: -1, precision: 1, completeness: 1": "not from 0 to 2",
@@ -181,6 +183,14 @@ def test_a_judge_that_fails_for_everything_is_given_up():
     chat = Judge(lambda *_: NoAnswer("it broke", kind="failed"), sees=False)
     refused(lambda: judge(benchmark(30), {f"{i}.jpg": "answer" for i in range(30)}, chat=chat), "stub", "answers nothing")
     assert len(chat.requests) <= 10
+
+
+def test_answers_that_keep_failing_do_not_stop_a_judge_that_grades_others(tmp_path):
+    answers = {f"{i}.jpg": f"answer {i}" for i in range(12)}
+    fails = lambda request, _: NoAnswer("it broke", kind="failed") if re.search(r"answer [3-6]\b", request.text) else grades()  # noqa: E731
+    for _ in range(2):  # the second time only those that fail are asked
+        result, _ = judged(answers, fails, n=12, repeats=5, ledger=tmp_path / "judged.jsonl")
+        assert [one.question.image for one in result.unjudged] == [f"{i}.jpg" for i in range(3, 7)] and result.why == {"failed": 20}
 
 
 def test_what_is_in_the_ledger_is_not_asked_again(tmp_path):

@@ -157,8 +157,31 @@ def test_nobody_there_ends_the_run(benchmark, tmp_path):
     chat = open_chat_model("http://127.0.0.1:9/v1#tiny", keep=False, retries=0)
     with pytest.raises(BeholderError, match="cannot be reached"):
         answers(benchmark, chat=chat, out=tmp_path, parts=["AesA"])
-    with serving(lambda request, number: (500, "broken")) as server, pytest.raises(BeholderError, match="answered none of 12 questions"):
-        answers(benchmark, chat=model(server), out=tmp_path, parts=["AesA"])
+    with serving(lambda request, number: (500, "broken")) as server:
+        with pytest.raises(BeholderError, match=r"answers nothing .*broken"):  # long before all have been tried
+            answers(benchmark, chat=model(server, concurrency=1), out=tmp_path, parts=["AesA", "AesE"])
+        assert len(server.requests) <= 20
+        with pytest.raises(BeholderError, match="answered none of 3 questions"):
+            answers(benchmark.narrowed(limit=3), chat=model(server), out=tmp_path, parts=["AesA"])
+
+
+def test_questions_that_keep_failing_do_not_stop_a_run_that_has_answers(benchmark, tmp_path):
+    """Asked again they come first, one behind the other: that is no reason to take the server for broken."""
+    with serving(lambda request, number: "B" if request["text"].endswith("explanation.") else (500, "broken")) as server:
+        for _ in range(2):
+            with pytest.warns(SkippedInput, match="12 of 24 questions were not answered"):
+                found = answers(benchmark, chat=model(server), out=tmp_path, parts=["AesP", "AesA"])
+            assert len(found["AesP"]) == 12 and found["AesA"] == {}
+
+
+def test_half_an_emoji_is_no_reason_to_stop(benchmark, tmp_path):
+    with serving(lambda request, number: "B \ud83d") as server:
+        found = answers(benchmark, chat=open_chat_model(server.name(), retries=0), out=tmp_path, parts=["AesA"])
+    assert set(found["AesA"].values()) == {"B ?"}
+
+
+def test_a_batch_of_nothing_is_refused(benchmark, tmp_path):
+    chat = open_chat_model("http://127.0.0.1:9/v1#tiny", keep=False, retries=0)
     with pytest.raises(BeholderError, match="batch = 0"):
         answers(benchmark, chat=chat, out=tmp_path, batch=0)
 
@@ -217,6 +240,17 @@ def test_broken_submissions_are_refused(benchmark, tmp_path, content, said):
     (tmp_path / "test_AesP.json").write_text(content)
     with pytest.raises(BeholderError, match=said):
         read_submission(tmp_path, benchmark=benchmark)
+
+
+def test_null_is_no_answer_and_an_image_that_stands_there_twice_is_named(benchmark, tmp_path):
+    first, second, *others = (question.image for question in benchmark.of_part("AesP"))
+    rest = ", ".join(f'"{image}": {{"AesP_response": "C"}}' for image in others)
+    one = '"{}": {{"AesP_response": {}}}'
+    text = f"{{{one.format(first, 'null')}, {one.format(second, json.dumps('A'))}, {one.format(second, json.dumps('B'))}, {rest}}}"
+    (tmp_path / "test_AesP.json").write_text(text)
+    with pytest.warns(SkippedInput, match=rf"1 images stand there more than once \({second}\): the last answer counts"):
+        found = read_submission(tmp_path, benchmark=benchmark)["AesP"]
+    assert (found[first], found[second], found[others[0]]) == ("", "B", "C")
 
 
 def test_nothing_to_send_or_read(benchmark, tmp_path):

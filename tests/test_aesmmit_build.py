@@ -168,6 +168,39 @@ def test_other_settings_in_the_same_folder_are_refused(world, tmp_path):
     refused(lambda: build(feedback, images=images, writer=RuleWriter(), out=tmp_path / "out", per_image=3), "does not say what it was made with")
 
 
+def test_settings_of_a_writer_that_never_answered_bind_nobody(world, tmp_path):
+    feedback, images, _ = world
+    away = open_question_writer("http://127.0.0.1:9/v1#gone", retries=0)
+    refused(lambda: build(feedback, images=images, writer=away, out=tmp_path / "out"), "127.0.0.1:9")
+    assert build(feedback, images=images, writer=RuleWriter(), out=tmp_path / "out").open
+    first = json.loads((tmp_path / "out" / "written.jsonl").read_text().splitlines()[0])
+    assert first["settings"]["writer"] == "rules"
+
+
+def test_a_readme_of_somebody_else_is_not_replaced(world, tmp_path):
+    feedback, images, _ = world
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "README.md").write_text("# My project\n")
+    refused(lambda: build(feedback, images=images, writer=RuleWriter(), out=tmp_path / "out"), "README.md", "--out")
+    assert (tmp_path / "out" / "README.md").read_text() == "# My project\n"
+    (tmp_path / "out" / "README.md").unlink()
+    build(feedback, images=images, writer=RuleWriter(), out=tmp_path / "out", licence="mine: all of it")
+    header = (tmp_path / "out" / "README.md").read_text().split("---")[1]
+    assert 'license: "mine: all of it"' in header, "a colon would break the header"
+    build(feedback, images=images, writer=RuleWriter(), out=tmp_path / "out", licence="cc-by-4.0")
+    assert "license: cc-by-4.0\n" in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_halves_of_characters_reach_no_server_and_no_file(world, tmp_path, own_folders):
+    feedback, images, _ = world
+    half = Feedback(feedback[0].image, "zoe", 4, "Half \ud83d light", "", "")
+    with serving(lambda request, number: by_rules(request).replace("light", "li\\ud83dght")) as server:
+        build([half, *feedback], images=images, writer=writer_at(server), out=tmp_path / "out")
+        assert any("Half \ufffd light" in request["text"] for request in server.requests)
+    text = (tmp_path / "out" / "aesmmit.json").read_text(encoding="utf-8")
+    assert "li\ufffdght" in text and "\\ud83d" not in text
+
+
 def test_two_processes_do_not_write_the_same_ledger(tmp_path):
     with ledger_module.Ledger(tmp_path, settings={"seed": 0}):
         refused(lambda: ledger_module.Ledger(tmp_path, settings={"seed": 0}), "another process")
@@ -255,7 +288,8 @@ def test_a_writer_that_never_gives_a_list_is_stopped(tmp_path, own_folders):
     feedback = feedback_world(30, n_people=1)
     images, _ = save_world(tmp_path, feedback)
     with serving(lambda request, number: "Nice picture!") as server:
-        refused(lambda: build(feedback, images=images, writer=writer_at(server), out=tmp_path / "out"), "no usable question of 10 images", "nothing readable")
+        said = refused(lambda: build(feedback, images=images, writer=writer_at(server), out=tmp_path / "out"), "no usable question of 10 images", "nothing readable")
+        assert "goes on" not in said, "it would lead nowhere"
         assert len(server.requests) <= 10 + 4, "those under way come in"
     assert len((tmp_path / "out" / "written.jsonl").read_text().splitlines()) > 1
 

@@ -293,6 +293,10 @@ def test_test_sets_that_cannot_be_read_are_refused(tmp_path):
     refused(lambda: check([], images=None, against=[tmp_path / "b.json"]), "broken JSON")
     (tmp_path / "c.tsv").write_bytes(b"index\timage\n0\t\xff")
     refused(lambda: check([], images=None, against=[tmp_path / "c.tsv"]), "table")
+    (tmp_path / "notes.txt").write_text("not a test set")
+    refused(lambda: check([], images=None, against=[tmp_path / "notes.txt"]), "no test set")
+    (tmp_path / "long.json").write_text(json.dumps([{"id": "1", "image": "z" * 300 + ".png", "conversations": []}]))
+    assert check([], images=None, against=[tmp_path / "long.json"]) == []
 
 
 def test_signs_do_not_depend_on_the_mode_of_the_picture():

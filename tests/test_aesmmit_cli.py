@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import http.client
 import json
 import os
@@ -93,6 +94,7 @@ def test_images_that_were_not_looked_at_are_said(tmp_path):
     [
         (["convert", "none.jsonl", "--out", "out.json"], ["none.jsonl", "cannot be read"]),
         (["convert", "feedback.jsonl", "--out", "out"], ["out", ".json"]),
+        (["convert", "feedback.jsonl", "--out", "./feedback.jsonl"], ["feedback itself"]),
         (["check", "none.json"], ["none.json"]),
         (["check", "data.json", "--images", "none"], ["none", "not a folder"]),
         (["check", "data.json", "--against", "none"], ["none", "does not exist"]),
@@ -124,7 +126,8 @@ def test_collect_prints_the_address_and_ends_cleanly(feedback, tmp_path, ending)
     command = [sys.executable, "-c", "from beholder.cli import main; main()", "aesmmit", "collect", "--images", str(tmp_path / "images")]
     command += ["--out", str(out), "--subject", "anna", "--no-open", "--json"]
     environment = os.environ | {"PYTHONPATH": str(HERE), "PYTHONUTF8": "1"}
-    running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    heard = functools.partial(signal.signal, signal.SIGINT, signal.default_int_handler)  # tests started in the background ignore it
+    running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, preexec_fn=heard)
     try:
         port, path = re.search(r"http://127\.0\.0\.1:(\d+)(/\S+/)", running.stderr.readline()).groups()
         said = json.dumps({"grade": 3, "evaluation": "Average.", "reasons": "Flat light.", "feeling": "Nothing much."})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import threading
 import warnings
@@ -87,6 +88,35 @@ def test_bad_rows_of_a_csv_are_named_by_the_line_they_begin_on(tmp_path):
         found = read_feedback(path)
     assert [one.image for one in found] == ["a.jpg", "d.jpg"]
     assert "line 4" in str(said[0].message) and "line 5" in str(said[1].message) and "3 cells" in str(said[1].message)
+
+
+def test_quotes_that_do_not_close_swallow_nothing_and_cells_may_be_long(tmp_path):
+    path = tmp_path / "f.csv"
+    path.write_text('image,evaluation\na.jpg,"never closed\nb.jpg,fine\nc.jpg,good\n')
+    refused(lambda: read_feedback(path), "line 2", "quotes")
+    limit = csv.field_size_limit()
+    path.write_text(f"image,evaluation\na.jpg,{'long ' * 40_000}\nb.jpg,fine\n")
+    assert [len(one.evaluation.split()) for one in read_feedback(path)] == [40_000, 1]
+    assert csv.field_size_limit() == limit
+    path.write_text("image,evaluation,Evaluation\na.jpg,first,second\n")
+    refused(lambda: read_feedback(path), "two columns  evaluation")
+
+
+@pytest.mark.parametrize("digits", [400, 5000])  # more than a float, more than Python reads
+def test_numbers_of_any_length_are_no_grades(tmp_path, digits):
+    bad = '{"image": "b.jpg", "evaluation": "x", "grade": ' + "9" * digits + "}"
+    (tmp_path / "f.jsonl").write_text(json.dumps(ANNA.to_json()) + "\n" + bad + "\n")
+    with pytest.warns(SkippedInput, match="line 2") as said:
+        assert read_feedback(tmp_path / "f.jsonl") == [ANNA]
+    assert len(str(said[0].message)) < 300 + len(str(tmp_path))
+    (tmp_path / "f.json").write_text(f"[{bad}]")
+    refused(lambda: read_feedback(tmp_path / "f.json"), "f.json")
+
+
+def test_halves_of_characters_are_marked_and_no_names(tmp_path):
+    assert Feedback("a.jpg", "x", 3, "half \ud83d", "\ud83d\ude00 whole", "").reasons == "\U0001f600 whole"
+    assert Feedback("a.jpg", "x", 3, "half \ud83d light", "", "").evaluation == "half \ufffd light"
+    refused(lambda: Feedback("bad\udce9.jpg", "x", 3, "fine", "", ""), "rename")
 
 
 def test_hundreds_of_bad_lines_are_all_named(tmp_path):

@@ -5,7 +5,9 @@ from __future__ import annotations
 import http.client
 import io
 import json
+import os
 import queue
+import shutil
 import threading
 import warnings
 from contextlib import contextmanager
@@ -241,6 +243,10 @@ def test_broken_bodies_are_refused_and_the_form_goes_on(images, tmp_path):
         for body in (b"{", b"[]", b"\xff", b"[" * 50_000, b" " * 200_000, b"5"):
             status, _, data = page.raw("POST", page.path + "answer/0", body, **{"Content-Type": "application/json"})
             assert status == 422 and json.loads(data)["error"]
+        status, _, data = page.raw("POST", page.path + "answer/0", **{"Content-Type": "application/json", "Content-Length": "\xb2"})
+        assert status == 422 and json.loads(data)["error"], "a digit that is none"
+        assert page.post("answer/0", SAID | {"grade": 10**400})[0] == 422
+        assert page.raw("GET", "http://[/")[0] == 403
         assert page.post("answer/99", SAID)[0] == 422
         assert page.post("answer/0", SAID)[0] == 200 and len(read_feedback(out)) == 1
 
@@ -265,6 +271,25 @@ def test_images_that_cannot_be_read_are_passed_over_and_named(images, tmp_path):
         assert state["name"] == "sub/b.png" and state["unreadable"] == 1
         assert page.raw("GET", page.path + "images/1")[0] == 404
     assert len(page.said) == 1 and "aa.jpg" in str(page.said[0].message) and page.collected.unreadable[0][0].endswith("aa.jpg")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="names that other systems do not allow")
+def test_images_whose_names_feedback_cannot_hold_are_passed_over_and_named(images, tmp_path):
+    odd = [b" lead.png", b"a\\b.png", b"C:x.png", b"bad\xe9.png"]
+    for name in odd:
+        shutil.copy(images / "a.png", os.path.join(os.fsencode(images), name))
+    shutil.copy(images / "a.png", images / "ünï & blank.png")
+    out = tmp_path / "f.jsonl"
+    with form(images, out) as page:
+        state = page.get("next")[1]
+        assert state["unreadable"] == len(odd)
+        while state["number"] is not None:
+            state = page.post(f"answer/{state['number']}", SAID)[1]
+        assert state["done"] == state["total"] - len(odd)
+    assert len(page.collected.unreadable) == len(odd) and all("rename" in reason for _, reason in page.collected.unreadable)
+    assert {one.image for one in read_feedback(out)} == {"a.png", "sub/b.png", "ünï & blank.png"}
+    with form(images, out) as page:
+        assert page.get("next")[1]["number"] is None, "nothing is asked again"
 
 
 def test_what_cannot_be_written_is_said_on_the_page_and_not_counted(images, tmp_path):
@@ -308,5 +333,8 @@ def test_a_form_that_cannot_work_is_refused_before_it_starts(images, tmp_path):
     refused(lambda: serve_form(images, out, subject="a", source="painted"), "source")
     (tmp_path / "bad.jsonl").write_text("this is not feedback")
     refused(lambda: serve_form(images, tmp_path / "bad.jsonl", subject="a"), "image")
+    (tmp_path / "file").write_text("")
+    refused(lambda: serve_form(images, tmp_path / "file" / "f.jsonl", subject="a"), "cannot be written")
     with form(images, out) as page:
+        assert not out.exists(), "trying to write leaves nothing behind"
         refused(lambda: serve_form(images, out, subject="a", port=page.port), "port")

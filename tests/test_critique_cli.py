@@ -59,7 +59,7 @@ def measured(monkeypatch):
     """Stands for the measured critique; gives the list of what it was asked."""
     asked = []
 
-    def critique(image, *, rater=None, look_in=()):
+    def critique(image, *, rater=None, look_in=(), projection=None):
         asked.append((os.path.basename(image), rater, list(look_in)))
         if "bad" in str(image):
             raise UnreadableImage(image, "is broken")
@@ -86,7 +86,7 @@ def measured(monkeypatch):
 def test_without_a_model_it_is_measured(photos, measured):
     result = beholder("critique", photos / "a.png")
     lines = result.stdout.splitlines()
-    assert result.exit_code == 0 and lines[0] == str(photos / "a.png")
+    assert result.exit_code == 0 and lines[0] == f"{photos / 'a.png'} (measured: no vision-language model is loaded)"
     assert [line for line in lines[1:] if not line.startswith(" ")] == [f"{name.capitalize()}: {text}" for name, text in SAID.items()]
     assert "    thirds 0.421 share (percentile 81), horizon tilt not measurable here" in lines
     assert "\x1b" not in result.stdout and one_sentence(result.stderr) == "no model that sees is loaded"

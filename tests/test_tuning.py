@@ -164,7 +164,7 @@ def test_an_interrupted_run_ends_as_if_it_had_not_been(method, tmp_path):
 
 
 def test_a_second_interruption_stops_at_once(tmp_path):
-    items = tuning_worlds.world(tmp_path / "images", 12)
+    items, before = tuning_worlds.world(tmp_path / "images", 12), signal.getsignal(signal.SIGINT)
 
     def twice():
         interrupted()
@@ -173,7 +173,7 @@ def test_a_second_interruption_stops_at_once(tmp_path):
     with pytest.warns(UserWarning), pytest.raises(KeyboardInterrupt):
         run_until(2, twice, items=items, root=tmp_path / "images", out=tmp_path / "out")
     assert not list((tmp_path / "out" / "checkpoints").glob("checkpoint-*"))
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_a_run_goes_on_with_the_same_only_and_says_that_it_is_finished(tmp_path):
@@ -305,6 +305,46 @@ def test_bad_images_are_named_and_the_others_are_learned_from(tmp_path):
     assert result.items == 5 and len(result.left_out) == 1
     assert "3.png" in (tmp_path / "out" / "README.md").read_text()
     refused(lambda: tune(items[3:4], images=root, model="tiny-random", out=tmp_path / "none", options=options()), "3.png")
+
+
+def test_a_process_killed_while_it_put_the_files_in_their_places_goes_on(tmp_path, monkeypatch):
+    items, out = tuning_worlds.world(tmp_path / "images", 4), tmp_path / "out"
+
+    def run(where=out):
+        return tune(items, images=tmp_path / "images", model="tiny-random", out=where, options=options(save_every=1))
+
+    run(tmp_path / "whole")
+    (out / ".partial-1").mkdir(parents=True)  # of one killed even earlier
+    with monkeypatch.context() as patched:
+        patched.setattr(training.card, "text", killed)
+        with pytest.raises(Stopped):
+            run()
+    assert (out / "config.json").exists() and not (out / runs.FINISHED).exists()
+    assert run().resumed == 1 and not list(out.glob(".partial-*"))
+    assert same(tensors(out), tensors(tmp_path / "whole"))
+
+
+def test_two_processes_do_not_tune_into_one_folder_and_other_files_are_not_replaced(tmp_path):
+    items, out = tuning_worlds.world(tmp_path / "images", 4), tmp_path / "out"
+
+    def run():
+        return tune(items, images=tmp_path / "images", model="tiny-random", out=out, options=options())
+
+    with runs.alone(out):
+        refused(run, "another process", "--out")
+    for name in ("README.md", "loss.csv"):
+        (out / name).write_text("mine")
+        refused(run, name, "choose another --out")
+        assert (out / name).read_text() == "mine"
+        (out / name).unlink()
+    assert not run().before
+
+
+def test_halves_of_characters_are_learned_as_unknown_ones(tmp_path):
+    tuning_worlds.world(tmp_path / "images", 1)
+    items = [Instruction("1", "0.png", (("What \ud83d?", "Half \ude00 of it."),)), Instruction("2", "", (("\ud83d?", "\ude00" * 900),))]
+    result = tune(items, images=tmp_path / "images", model="tiny-random", out=tmp_path / "out", options=options())
+    assert result.items == 2
 
 
 def test_a_loss_that_is_no_number_stops_the_training(tmp_path):

@@ -76,7 +76,7 @@ def convert(
 
     if out.is_dir() or out.suffix.lower() not in (".json", ".jsonl", ".ndjson"):
         raise BeholderError(f"{out} is no name for instruction data: give one that ends in .json or .jsonl")
-    if out.exists() and out.samefile(feedback):
+    if out.exists() and feedback.exists() and out.samefile(feedback):
         raise BeholderError(f"{out} is the feedback itself and would be lost: give another name for the instruction data")
     given = read_feedback(feedback)
     made = descriptions(given)

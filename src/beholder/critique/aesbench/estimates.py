@@ -99,7 +99,8 @@ def differences(ours: Sums, base: Sums, *, draws: int = DRAWS, seed: int = 0) ->
     out: dict[Key, Estimate] = {}
     for key in [key for key in ours if key in base]:
         gap, samples = (found["ours", key] - found["base", key] for found in (values, drawn))
-        out[key] = Estimate(gap, **_interval_of_gap(key, gap, samples, n=counts["ours", key]), n=counts["ours", key])
+        n, same = counts["ours", key], pairs["ours", key] == pairs["base", key]
+        out[key] = Estimate(gap, **_interval_of_gap(key, gap, samples, n=n, same=same), n=n)
     for key, parts, combine in _derived(out):
         gap, samples = (
             combine({part: found["ours", part] for part in parts}) - combine({part: found["base", part] for part in parts})
@@ -109,11 +110,11 @@ def differences(ours: Sums, base: Sums, *, draws: int = DRAWS, seed: int = 0) ->
     return out
 
 
-def _interval_of_gap(key: Key, gap: float, samples: np.ndarray, *, n: int) -> dict[str, float]:
-    if key.unit != 100.0 or not n or np.ptp(samples) > 0 or gap not in (-100.0, 0.0, 100.0):
+def _interval_of_gap(key: Key, gap: float, samples: np.ndarray, *, n: int, same: bool) -> dict[str, float]:
+    if key.unit != 100.0 or not n or not (same or abs(gap) == 100.0):
         return interval(samples)
     share = TAIL ** (1 / n)
-    if gap == 0.0:
+    if same:
         return {"low": -100.0 * (1 - share), "high": 100.0 * (1 - share)}
     far = 100.0 * (2 * share - 1)  # all n of n for one side: at least a share of that in the long run
     return {"low": far, "high": 100.0} if gap > 0 else {"low": -100.0, "high": -far}

@@ -47,6 +47,7 @@ _REFUSED = re.compile(
 )
 
 
+_UNABLE = re.compile(r"\b(?:can(?:not|'t| not)|unable|not able|whether|if you)\b", re.IGNORECASE)
 _AFTER_ALL = re.compile(r"[,.;:!?\-\n]\s*(?:but|however|nevertheless|nonetheless|still|that said|even so|yet)\b[\s,]*", re.IGNORECASE)
 
 
@@ -86,7 +87,7 @@ def extract(answer: str, options: Mapping[str, str]) -> Extracted:
     }  # an option may be worded like a refusal
     if (refusal := _REFUSED.search(text)) and not told and not leading(text, named, options=options):
         after = _AFTER_ALL.search(text, refusal.end())
-        meant = _plainly(text[after.end() :], options) if after and not _REFUSED.search(text, after.end()) else None
+        meant = _plainly(text[after.end() :], options) if after and not _UNABLE.search(text, after.end()) else None
         return meant if meant and meant.letter else Extracted("", "refused")
     return _plainly(text, options)
 

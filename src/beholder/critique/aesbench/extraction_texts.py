@@ -27,7 +27,7 @@ _DEGREES = "too|very|so|quite|really|rather|fairly|somewhat|slightly|relatively|
 _NO_STEMS = frozenset(f"{_DEGREES}|not|no|more|less|most|least|partially|partly|moderately".split("|"))
 _REACH = 200  # characters before a word that tell whether it is denied
 _CONCLUDES = re.compile(
-    r"\b(?:therefore|so|thus|hence|answer|overall|conclusion|finally|ultimately|choose|select|best|final)\b", re.IGNORECASE
+    r"\b(?:therefore|so|thus|hence|answer|overall|conclusion|finally|ultimately|choose|select|best|final|most|main|mainly|primary|primarily|dominant|dominates)\b", re.IGNORECASE
 )
 _LEAD = re.compile(
     r"^(?:(?:yes|no)\b[\s,:\-]+|because (?:of )?|since |due to |it is |it has |there is |there are |by |the image is |the |a |an )+"
@@ -48,7 +48,7 @@ def by_text(text: str, options: Mapping[str, str]) -> tuple[str, str] | None:
     if polar is not None:
         return polar, "text"
     if found:
-        sentences = [part for part in re.split(r"(?<=[.!?;])\s+|\n+", text) if re.search(r"\w", part)]
+        sentences = [part for part in re.split(r"(?<=[.!?;])\s+|\n+|,\s+but\s+", text) if re.search(r"\w", part)]
         concluding = [part for part in sentences if _CONCLUDES.search(part)][-1:]
         for part in concluding + sentences[:1]:
             told = _told(part, options)
@@ -167,7 +167,11 @@ def _by_level(text: str, options: Mapping[str, str]) -> tuple[str, str] | None:
         rf"(?<![\w\-]){one}\W*(?:(?:aesthetic|visual|overall|artistic|image|photographic|technical)\s+)*{what}\b",
     )
     for pattern in patterns:
-        matches = [match for match in re.finditer(pattern, lowered) if not _NOT.search(lowered[max(match.start("level") - _REACH, 0) : match.start("level")])]
+        matches = [
+            match
+            for match in re.finditer(pattern, lowered)
+            if not _NOT.search(lowered[max(match.start("level") - _REACH, 0) : match.start("level")])
+        ]
         found += [(match.start("level"), letter_of[match["level"]]) for match in matches]
     letters = list(dict.fromkeys(letter for _, letter in sorted(found)))
     last = re.split(r"[.!\n,;:]|\s-\s", lowered.strip(" .!\n\"'()"))[-1].strip(" \"'()")

@@ -89,7 +89,7 @@ def judge(
         for start in range(0, len(waiting), _BATCH):
             batch = waiting[start : start + _BATCH]
             lines = []
-            for ask, reply in zip(batch, _replies(chat, [_request(ask, attempt) for ask in batch]), strict=True):
+            for ask, reply in zip(batch, _replies(chat, [_request(ask, attempt) for ask in batch], give_up=not book.scores), strict=True):
                 scores, reason = _read(reply)
                 if scores:
                     about = {"image": questions[ask.place].image, "repeat": ask.repeat, "seed": seed + ask.repeat}
@@ -149,8 +149,12 @@ def _read(reply: Reply | BeholderError) -> tuple[dict[str, float], str]:
     return scores, "refused" if not scores and reply.refused else reason
 
 
-def _replies(chat: ChatModel, requests: Sequence[ChatRequest]) -> list[Reply | BeholderError]:
-    """A reply for each request, or the error it got where that concerns this request only."""
+def _replies(chat: ChatModel, requests: Sequence[ChatRequest], *, give_up: bool) -> list[Reply | BeholderError]:
+    """A reply for each request, or the error it got where that concerns this request only.
+
+    Args:
+        give_up: nothing has been graded so far: stop after `_HOPELESS` failures.
+    """
     out: list[Reply | BeholderError] = []
     try:
         return list(chat.ask(requests, max_tokens=MAX_TOKENS))
@@ -162,7 +166,7 @@ def _replies(chat: ChatModel, requests: Sequence[ChatRequest]) -> list[Reply | B
         except (NoAnswer, UnreadableImage) as error:
             _raise_unless_of_this_answer(error)
             out.append(error)
-        if len(out) >= _HOPELESS and all(isinstance(one, NoAnswer) for one in out):
+        if give_up and len(out) >= _HOPELESS and all(isinstance(one, NoAnswer) for one in out):
             raise BeholderError(f"the judge {chat.name} answers nothing ({out[-1]}); {GOES_ON}")
     return out
 

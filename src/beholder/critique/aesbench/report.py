@@ -220,7 +220,9 @@ def _option(letter: str, text: str, *, right: bool) -> str:
 def _free_card(comparison: Comparison, model: Scored, one: JudgedAnswer) -> str:
     grades = ", ".join(f"{name} {value:.2f}" for name, value in one.criteria.items())
     expert = f'<p class="dim">Experts: {escape(one.question.reference[:_ANSWER])}</p>' if one.question.reference else ""
-    said = f'<p>{escape(_cut(one.question.text))}</p>{_quote(one.answer)}{expert}<p class="mark">{one.value:.2f} of 2 ({escape(grades)})</p>'
+    said = (
+        f'<p>{escape(_cut(one.question.text))}</p>{_quote(one.answer)}{expert}<p class="mark">{one.value:.2f} of 2 ({escape(grades)})</p>'
+    )
     return _card(comparison, model, one.question, said)
 
 

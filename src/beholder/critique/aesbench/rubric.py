@@ -37,12 +37,12 @@ _NUMBER = r"(-?\d+(?:\.\d+)?)(?!\d)"
 _PROSE = {
     name: re.compile(
         rf"\b{name}\b(?:\s*\([^)\n]*\))?[\s:=*_|\"'`>,–—]{{0,12}}(?:(?:score|grade|rating|points|is|of|was|gets|deserves|earns|receives|would|give|this|it|i|a)\b[\s:=*_|\"'`>,–—]{{0,8}}){{0,5}}"
-        rf"(?:-\s)?{_NUMBER}(?:\s*(?:/|out of)\s*(\d+))?(?!\s*(?:=|[-–]\s*\d|to\s+\d|,\s*\d|or\s+\d))",
+        rf"(?:-\s)?{_NUMBER}(?:\s*(?:/|(?:out )?of)\s*(\d+))?(?!\s*(?:=|[-–]\s*\d|to\s+\d|,\s*\d|or\s+\d))",
         re.IGNORECASE,
     )
     for name in CRITERIA
 }
-_OF_TWO = re.compile(r"\s*(-?\d+(?:\.\d+)?)\s*(?:(?:/|out of)\s*(\d+))?\s*\.?\s*", re.IGNORECASE)
+_OF_TWO = re.compile(r"\s*(-?\d+(?:\.\d+)?)\s*(?:(?:/|(?:out )?of)\s*(\d+))?\s*\.?\s*", re.IGNORECASE)
 
 
 def prompt(question: str, answer: str, *, reference: str = "", sees: bool) -> str:

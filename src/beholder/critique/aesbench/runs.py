@@ -88,7 +88,7 @@ def answers(
             asked = waiting[start : start + batch]
             requests = [ChatRequest(prompt(question, style=style), image=narrowed.path(question.image)) for question in asked]
             inner = _inner(progress, done, total, part)
-            replies = _replies(chat, requests, asked, max_tokens=max_tokens, failed=failed, progress=inner)
+            replies = _replies(chat, requests, asked, max_tokens=max_tokens, failed=failed, progress=inner, give_up=not done)
             book.add([_line(question, keys[question.image], reply) for question, reply in replies])
             known |= {question.image: reply.text for question, reply in replies}
             done += len(replies)
@@ -153,8 +153,13 @@ def _replies(
     max_tokens: int,
     failed: dict[str, str],
     progress: Callable[[int, int], None] | None,
+    give_up: bool,
 ) -> list[tuple[Question, Reply]]:
-    """The replies there are, in order. If the batch fails because of one question, each is asked alone."""
+    """The replies there are, in order. If the batch fails because of one question, each is asked alone.
+
+    Args:
+        give_up: nothing has been answered so far: stop after `HOPELESS` failures.
+    """
     try:
         return list(zip(asked, chat.ask(requests, max_tokens=max_tokens, progress=progress), strict=True))
     except (NoAnswer, UnreadableImage) as error:
@@ -165,8 +170,8 @@ def _replies(
             return []
     found: list[tuple[Question, Reply]] = []
     for done, (question, request) in enumerate(zip(asked, requests, strict=True)):
-        found += _replies(chat, [request], [question], max_tokens=max_tokens, failed=failed, progress=None)
-        if done + 1 >= HOPELESS and not found:  # each of them was tried several times, with pauses: thousands would take days
+        found += _replies(chat, [request], [question], max_tokens=max_tokens, failed=failed, progress=None, give_up=False)
+        if give_up and done + 1 >= HOPELESS and not found:  # each of them was tried several times, with pauses: thousands would take days
             raise BeholderError(f"{chat.name} answers nothing ({failed[question.id]}); {GOES_ON}")
     return found
 

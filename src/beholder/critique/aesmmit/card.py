@@ -77,8 +77,8 @@ def card(result: BuildResult, items: Sequence[Instruction], *, settings: Mapping
 
 
 def _plain(text: str) -> str:
-    """As YAML: bare where it is a hub's word for a licence, else in quotes."""
-    return text if text.replace("-", "").replace(".", "").isalnum() else json.dumps(text, ensure_ascii=False)
+    """As YAML: in quotes where it holds more than letters, digits, blanks, hyphens and stops."""
+    return text if text[0].isalnum() and all(sign.isalnum() or sign in " -." for sign in text) else json.dumps(text, ensure_ascii=False)
 
 
 def _table(title: str, counts: Mapping[str, int]) -> list[str]:

@@ -265,7 +265,7 @@ def _grade(value: Any) -> int | None:
     except (TypeError, ValueError, OverflowError):
         grade = 0.0
     if grade not in GRADES:
-        raise BeholderError(f"grade = {str(value)[:40]!r} is not a grade: give a whole number from 1 ({GRADES[1]}) to 5 ({GRADES[5]}), or leave it empty")
+        raise BeholderError(f"grade = {repr(value)[:40]} is not a grade: give a whole number from 1 ({GRADES[1]}) to 5 ({GRADES[5]}), or leave it empty")
     return int(grade)
 
 

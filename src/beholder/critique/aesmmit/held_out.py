@@ -6,6 +6,7 @@ import base64
 import binascii
 import csv
 import json
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -71,11 +72,14 @@ def _of_file(file: Path) -> Iterator[HeldOutImage]:
         yield from _of_tsv(file)
     elif file.suffix.lower() in (".json", ".jsonl", ".ndjson"):
         for name in _names(file, whole=True):
-            there = next((path for path in (file.parent / name, file.parent / "images" / name) if path.is_file()), None)
+            there = next((path for path in (file.parent / name, file.parent / "images" / name) if os.path.isfile(path)), None)
             short = PurePosixPath(name).name
             yield _of_image(there, place=str(there)) if there else HeldOutImage(short, f"{name} of {file}")
     else:
-        yield _of_image(file, place=str(file))
+        image = _of_image(file, place=str(file))
+        if not image.content:
+            raise BeholderError(f"{file} is no test set: give a folder of images, an image, a TSV, or JSON")
+        yield image
 
 
 def _names(file: Path, *, whole: bool = False) -> Iterable[str]:
@@ -104,7 +108,7 @@ def _of_tsv(file: Path) -> Iterator[HeldOutImage]:
                     yield _of_bytes(_decoded(text), name=name, place=f"{name or f'of row {number}'} of {file}")
                 there = file.parent / (row.get("image_path") or "")
                 if not row.get("image") and name:
-                    yield _of_image(there, place=str(there)) if there.is_file() else HeldOutImage(name, f"{name} of {file}")
+                    yield _of_image(there, place=str(there)) if os.path.isfile(there) else HeldOutImage(name, f"{name} of {file}")
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise BeholderError(f"{file} cannot be read as a table ({error}): copy it again") from None
     finally:

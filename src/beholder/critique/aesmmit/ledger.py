@@ -79,9 +79,7 @@ class Ledger:
         if whole < len(data):  # the process was killed while it wrote
             self._file.truncate(whole)
         lines = data[:whole].split(b"\n")[:-1]
-        if len(lines) == 1:  # no answer came: what it was begun with binds nobody
-            self._file.truncate(0)
-        if len(lines) < 2:
+        if not lines:
             self._append({"settings": dict(settings)})
             return
         damaged = []
@@ -89,7 +87,11 @@ class Ledger:
             try:
                 value = json.loads(line)
                 if number == 1:
-                    self._compare(value["settings"], settings)
+                    if len(lines) > 1:
+                        self._compare(value["settings"], settings)
+                    elif value["settings"] != settings:  # no answer came: what it was begun with binds nobody
+                        self._file.truncate(0)
+                        self._append({"settings": dict(settings)})
                     continue
                 answer = Answer(value["text"], value["refused"], prompt_tokens=value["prompt_tokens"], completion_tokens=value["completion_tokens"])
                 self._answers[value["key"], value["call"]] = answer

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from beholder.critique.aesmmit.feedback import valid_text
 from beholder.critique.aesmmit.questions import DIMENSIONS, QTYPES, WRONG, Written
 
 LONGEST_ANSWER, LONGEST_QUESTION = 60, 50  # words: "brief answers"
@@ -271,4 +272,4 @@ def _named(name: str, known: Mapping[str, str], mended: Counter[str]) -> str:
 
 
 def _line(text: str) -> str:
-    return " ".join(text.split()).strip()
+    return " ".join(valid_text(text).split())

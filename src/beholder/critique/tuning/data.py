@@ -8,13 +8,14 @@ import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from beholder.backbones.vlm.base import IGNORED, Turn
+from beholder.critique.aesmmit.feedback import valid_text
 from beholder.critique.aesmmit.instructions import Instruction
 from beholder.critique.tuning.conversation import Conversations
 from beholder.errors import BeholderError, UnreadableImage
@@ -37,6 +38,15 @@ class Kept:
     items: tuple[Instruction, ...]
     left_out: tuple[str, ...] = ()
     cut: int = 0
+
+
+def valid(items: Sequence[Instruction]) -> list[Instruction]:
+    """The items with texts that a tokenizer takes: see `valid_text`."""
+    return [
+        item if fit == item.turns else replace(item, turns=fit)
+        for item in items
+        for fit in [tuple((valid_text(question), valid_text(answer)) for question, answer in item.turns)]
+    ]
 
 
 def check_images(items: Sequence[Instruction], *, images: Path, kept: Path | None = None, progress: Progress | None = None) -> dict[str, str]:

@@ -101,7 +101,8 @@ def write_model(trainer: transformers.Trainer, out: Path, *, base: Path, name: s
         return
     dtype, made = stored_dtype(base), trainer.accelerator.unwrap_model(trainer.model_wrapped)
     partial = out / f".partial-{os.getpid()}"
-    shutil.rmtree(partial, ignore_errors=True)
+    for left in out.glob(".partial-*"):  # of a process that was killed here
+        shutil.rmtree(left, ignore_errors=True)
     if options.method == "lora":
         made.save_pretrained(partial / ADAPTER, state_dict=state)
         model = _merged(base, partial / ADAPTER, name=name)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from beholder.critique.tuning.options import FREE, TuningOptions
 from beholder.errors import BeholderError
+from beholder.locking import lock
 
 CHECKPOINTS, RUN, WHOLE, FINISHED = "checkpoints", "run.json", "complete", "tuned.json"
+LOCK = "lock"
 
 
 def identity(*, model: str, revision: str, data: str, items: int, options: TuningOptions, processes: int) -> dict[str, Any]:
@@ -33,13 +36,27 @@ def finished(out: Path, run: Mapping[str, Any] | None = None) -> dict[str, Any] 
     """
     path = out / FINISHED
     if not path.is_file():
+        if (out / CHECKPOINTS / RUN).is_file():  # ours: killed while its files were put in their places
+            return None
         if (out / "config.json").exists():
             raise BeholderError(f"{out} holds a model already, which was not made by this command: choose another --out")
+        if other := next((out / name for name in ("README.md", "loss.csv") if (out / name).exists()), None):
+            raise BeholderError(f"{other} was not made by this command and would be lost: choose another --out")
         return None
     known = _read(path)
     if run is not None:
         _same(known.get("run", {}), run, f"{out} holds a finished model that was tuned with", "choose another --out")
     return known
+
+
+@contextlib.contextmanager
+def alone(out: Path) -> Iterator[None]:
+    """Raises BeholderError if another process tunes into the same folder. Several that work together ask for it in the first one only."""
+    (out / CHECKPOINTS).mkdir(parents=True, exist_ok=True)
+    with open(out / CHECKPOINTS / LOCK, "ab") as file:
+        if not lock(file):
+            raise BeholderError(f"another process tunes a model in {out}: wait for it, or choose another --out")
+        yield
 
 
 def begin(out: Path, run: Mapping[str, Any]) -> None:

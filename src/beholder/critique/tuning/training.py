@@ -6,6 +6,7 @@ the projector and the whole language model are trained, the loss is that of the 
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import math
 import os
@@ -90,12 +91,29 @@ def tune(
             does not suffice, or the loss is no number any more.
         KeyboardInterrupt: after a checkpoint was written.
     """
-    options, images, out = options or TuningOptions(), Path(images), Path(out)
+    options, images, out, items = options or TuningOptions(), Path(images), Path(out), data.valid(items)
     base, chat = _base(model, items, options)
     arguments = _arguments(out, options)
+    runs.finished(out)
+    with contextlib.nullcontext() if arguments.process_index else runs.alone(out):
+        return _tuned(items, images, model=model, base=base, chat=chat, out=out, options=options, arguments=arguments, progress=progress, command=command)
+
+
+def _tuned(
+    items: Sequence[Instruction],
+    images: Path,
+    *,
+    model: str,
+    base: Path,
+    chat: Conversations,
+    out: Path,
+    options: TuningOptions,
+    arguments: TrainingArguments,
+    progress: data.Progress | None,
+    command: str,
+) -> TunedResult:
     if not progress or arguments.process_index:
         progress = _silent
-    runs.finished(out)
     with arguments.main_process_first(local=False, desc="looking at images"):
         (out / runs.CHECKPOINTS).mkdir(parents=True, exist_ok=True)
         wrong = data.check_images(items, images=images, kept=out / runs.CHECKPOINTS / "images.json", progress=progress)
