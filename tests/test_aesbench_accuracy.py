@@ -32,7 +32,9 @@ def test_groups_and_counts_are_those_of_a_hand_count():
         ("", "D", "", "", ""),
         (None, "D", "", "", ""),
     ]
-    benchmark = Benchmark("b", tuple(question(i, answer=right, dimension=d, source=s, qtype=t) for i, (_, right, d, s, t) in enumerate(rows)))
+    benchmark = Benchmark(
+        "b", tuple(question(i, answer=right, dimension=d, source=s, qtype=t) for i, (_, right, d, s, t) in enumerate(rows))
+    )
     answers = {"AesP": {f"{i}.jpg": said for i, (said, *_) in enumerate(rows) if said is not None}}
     found = accuracies(benchmark, answers)["AesP"]
     whole = found.whole

@@ -18,7 +18,6 @@ GRADES = {"A": "High", "B": "Medium", "C": "Low"}
 # where the rules of VLMEvalKit (2024) give a letter that a reader would not: the answer, what it gives, and why that is not followed
 DEVIATIONS = {
     '```json\n{"answer": "A", "reason": "C and D do not fit"}\n```': ("D", "letters in quotation marks are not seen there"),
-    "Not at all.": ("B", "'no' is found inside 'not'"),
     "A painting of a lake": ("A", "an article is taken for a letter"),
     "A cat and a dog": ("A", "an article is taken for a letter"),
     "A gloomy vibe is conveyed by the grey sky.": ("A", "an article is taken for a letter"),
@@ -158,7 +157,9 @@ def test_odd_answers_do_not_stop_it():
 def test_long_answers_are_read_at_both_ends_only(monkeypatch):
     """So that a model that goes round in circles costs no minutes: the work is bounded, whatever the length."""
     looked = []
-    monkeypatch.setattr(extraction_letters, "_is_letter", lambda *a, _real=extraction_letters._is_letter, **k: looked.append(a) or _real(*a, **k))
+    monkeypatch.setattr(
+        extraction_letters, "_is_letter", lambda *a, _real=extraction_letters._is_letter, **k: looked.append(a) or _real(*a, **k)
+    )
     for text in ("A B C D " * 50_000, "B. " * 100_000, "option C, " * 50_000):
         looked.clear()
         extract(text, EMOTIONS)
@@ -176,12 +177,23 @@ def test_shared_words_and_degrees_may_be_left_out():
     assert extract("The palette is not warm.", tones).letter == ""
     assert extract("The palette is warm, the shadows are cool.", tones).how == "several"
     assert extract("A warm coat in a cool room.", tones).letter == ""
+    depth = {"A": "Shallow depth of field", "B": "Deep depth of field", "C": "No depth of field"}
+    assert extract("The depth of field is shallow.", depth).letter == "A"
+    assert extract("The depth of field is pleasant.", depth).letter == ""  # "No depth of field" is not "No, depth of field"
+    assert extract("No depth of field", depth).letter == "C"
     grades = {"A": "Very clear", "B": "Clear", "C": "Not clear", "D": "Unclear"}
     assert [extract(text, grades).letter for text in grades.values()] == list(grades)
     assert extract("very", grades).letter == ""
     reasons = {"A": "Because the background is cluttered", "B": "Because the sky is too dark"}
     assert extract("The background is really cluttered.", reasons).letter == "A"
     assert extract("Because the sky is dark", reasons).letter == "B"
+
+
+def test_a_letter_below_the_options_is_the_answer():
+    assert extract("A) High\nB) Medium\nC) Low\n\nB", GRADES).letter == "B"
+    assert extract("A) High\nB) Medium\nC) Low\n\n**C.**", GRADES).letter == "C"
+    assert extract("A\nB\nC", GRADES).how == "several"
+    assert extract("A or B, leaning towards B", GRADES).letter == "B"
 
 
 def test_all_of_the_above():
@@ -194,5 +206,8 @@ def test_all_of_the_above():
 
 def test_what_comes_after_a_refusal_counts_if_it_is_an_answer():
     assert extract("I cannot determine the emotion from the image, but B) Sadness fits.", EMOTIONS).letter == "B"
-    for text in ("I cannot answer this question, but feel free to ask another.", "I can't view the image; however, I cannot say whether it is joy."):
+    for text in (
+        "I cannot answer this question, but feel free to ask another.",
+        "I can't view the image; however, I cannot say whether it is joy.",
+    ):
         assert extract(text, EMOTIONS).how == "refused", text

@@ -42,7 +42,10 @@ def grades(relevance=2, precision=1, completeness=0):
 
 
 def benchmark(n=3, *, reference="The light is soft.", sources=("NI", "AI", "AGI")):
-    made = [Question(f"{i}.jpg", "AesI", "Explain the aesthetic quality.", reference=reference, source=sources[i % 3], id=f"AesI/{i}") for i in range(n)]
+    made = [
+        Question(f"{i}.jpg", "AesI", "Explain the aesthetic quality.", reference=reference, source=sources[i % 3], id=f"AesI/{i}")
+        for i in range(n)
+    ]
     return Benchmark("b", tuple(made))
 
 
@@ -54,7 +57,11 @@ def judged(answers, answer, *, n=3, **options):
 READABLE = {
     '{"relevance": 2, "precision": 1, "completeness": 0}': (2, 1, 0),
     '```json\n{"Relevance": "2/2", "Precision": "1 / 2", "Completeness": 0.0}\n```': (2, 1, 0),
-    'Sure. {"scores": {"relevance": {"score": 2, "reason": "on topic"}, "precision": {"score": 1}, "completeness": {"grade": 0}}} Done.': (2, 1, 0),
+    'Sure. {"scores": {"relevance": {"score": 2, "reason": "on topic"}, "precision": {"score": 1}, "completeness": {"grade": 0}}} Done.': (
+        2,
+        1,
+        0,
+    ),
     '{"relevance_score": 2, "precision_score": 1.5, "completeness_score": 0, "reason": "2 of 3"}': (2, 1.5, 0),
     "Relevance: 2/2. Precision: 1/2. Completeness: 0/2.": (2, 1, 0),
     "**Relevance**: 2\n**Precision**: 1\n**Completeness**: 0\nOverall 5/10": (2, 1, 0),
@@ -64,7 +71,11 @@ READABLE = {
     "| Relevance | 2 |\n| Precision | 1 |\n| Completeness | 0 |": (2, 1, 0),
     "relevance 0 = another image, 2 = this one.\nSo: relevance: 2, precision: 1, completeness: 0": (2, 1, 0),
     '{"relevance": 0, "precision": 0, "completeness": 0} is the form; mine: {"relevance": 2, "precision": 1, "completeness": 0}': (2, 1, 0),
-    '[{"criterion": "relevance", "score": 2}, {"criterion": "precision", "score": 1}, {"criterion": "completeness", "score": 0}]': (2, 1, 0),
+    '[{"criterion": "relevance", "score": 2}, {"criterion": "precision", "score": 1}, {"criterion": "completeness", "score": 0}]': (
+        2,
+        1,
+        0,
+    ),
     '{"relevance": 2, "precision": 1, "completeness": 0, "why": "cut off': (2, 1, 0),
 }
 UNREADABLE = {
@@ -104,7 +115,9 @@ def test_the_prompt_says_what_the_judge_has_before_it():
 
 
 def test_five_repeats_with_seeds_of_their_own_are_averaged():
-    result, chat = judged({f"{i}.jpg": f"answer {i}" for i in range(3)}, lambda request, _: grades(relevance=request.sampling.seed % 3), seed=10)
+    result, chat = judged(
+        {f"{i}.jpg": f"answer {i}" for i in range(3)}, lambda request, _: grades(relevance=request.sampling.seed % 3), seed=10
+    )
     assert sorted({request.sampling.seed for request in chat.requests}) == [10, 11, 12, 13, 14] and len(chat.requests) == 15
     one = result.answers[0]
     assert one.criteria == {"relevance": pytest.approx((1 + 2 + 0 + 1 + 2) / 5), "precision": 1, "completeness": 0}
@@ -117,7 +130,9 @@ def test_five_repeats_with_seeds_of_their_own_are_averaged():
 
 
 def test_estimates_of_the_criteria_and_sources():
-    result, _ = judged({f"{i}.jpg": f"answer {i}" for i in range(3)}, lambda request, _: grades(relevance=int("answer 0" in request.text) * 2), repeats=1)
+    result, _ = judged(
+        {f"{i}.jpg": f"answer {i}" for i in range(3)}, lambda request, _: grades(relevance=int("answer 0" in request.text) * 2), repeats=1
+    )
     found = estimates(result.sums)
     assert found[Key("AesI", "criterion", "relevance")].value == pytest.approx(2 / 3)
     assert found[Key("AesI", "source", "NI")].value == pytest.approx(1) and found[Key("AesI")].n == 3
@@ -199,7 +214,9 @@ def test_what_is_in_the_ledger_is_not_asked_again(tmp_path):
     varied = lambda request, _: grades(*(random.Random(request.text + str(request.sampling.seed)).choices((0, 1, 2), k=3)))  # noqa: E731
     first, _ = judged(answers, varied, ledger=ledger)
     lines = [json.loads(line) for line in ledger.read_text(encoding="utf-8").splitlines()]
-    assert len(lines) == 15 and {(line["judge"], line["judge_version"], line["rubric"], line["temperature"]) for line in lines} == {("stub", "3", "1", 0.7)}
+    assert len(lines) == 15 and {(line["judge"], line["judge_version"], line["rubric"], line["temperature"]) for line in lines} == {
+        ("stub", "3", "1", 0.7)
+    }
     again, chat = judged(answers, lambda *_: pytest.fail("asked again"), ledger=ledger)
     assert again == first and chat.requests == []
     text = ledger.read_text(encoding="utf-8")

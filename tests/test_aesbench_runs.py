@@ -251,6 +251,9 @@ def test_null_is_no_answer_and_an_image_that_stands_there_twice_is_named(benchma
     with pytest.warns(SkippedInput, match=rf"1 images stand there more than once \({second}\): the last answer counts"):
         found = read_submission(tmp_path, benchmark=benchmark)["AesP"]
     assert (found[first], found[second], found[others[0]]) == ("", "B", "C")
+    (tmp_path / "test_AesP.json").write_text(text.replace('"B"', '"B \\ud83d"'))  # half of an emoji
+    with pytest.warns(SkippedInput):
+        assert read_submission(tmp_path, benchmark=benchmark)["AesP"][second] == "B ?"
 
 
 def test_nothing_to_send_or_read(benchmark, tmp_path):

@@ -280,7 +280,8 @@ def test_one_image_that_fails_or_is_refused_is_named_and_keeps_its_descriptions(
         assert result.rejected == {"refused": 1} and set(result.failed) == {"p03.png", "p04.png"}
         asked = len(server.requests)
         with pytest.warns(SkippedInput):
-            build(odd, images=images, writer=writer_at(server), out=tmp_path / "out")
+            again = build(odd, images=images, writer=writer_at(server), out=tmp_path / "out")
+        assert again.rejected == {"refused": 1} and set(again.failed) == {"p03.png", "p04.png"}, "no answer is not an answer that cannot be read"
         assert len(server.requests) == asked + 1, "what failed is asked again, what was refused is not"
 
 

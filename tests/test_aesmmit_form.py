@@ -246,7 +246,6 @@ def test_broken_bodies_are_refused_and_the_form_goes_on(images, tmp_path):
         status, _, data = page.raw("POST", page.path + "answer/0", **{"Content-Type": "application/json", "Content-Length": "\xb2"})
         assert status == 422 and json.loads(data)["error"], "a digit that is none"
         assert page.post("answer/0", SAID | {"grade": 10**400})[0] == 422
-        assert page.raw("GET", "http://[/")[0] == 403
         assert page.post("answer/99", SAID)[0] == 422
         assert page.post("answer/0", SAID)[0] == 200 and len(read_feedback(out)) == 1
 

@@ -181,6 +181,7 @@ def test_a_server_is_shown_what_was_said_and_nothing_else():
     assert shown == said(FEEDBACK) and before == [] and n == 5
     assert "Somebody" not in request["text"] and "p01" not in request["text"]
     assert request["body"]["temperature"] == 0.7 and "list" in request["system"]
+    assert request["body"]["max_tokens"] >= 5 * 150, "room for five questions with their alternatives"
 
 
 def test_too_few_good_ones_are_asked_for_again_with_the_reasons():

@@ -236,6 +236,7 @@ def test_bad_heads_are_refused_in_one_sentence(tmp_path, capsys):
     assert "gives 2 values" in refused(tiny.stack(width=24, sizes=(1024, 128, 64, 16, 2)))
     assert "layer 2" in refused(good | {"layers.2.weight": good["layers.2.weight"][:, :-1]})
     assert "layers.7.bias is missing" in refused({name: value for name, value in good.items() if name != "layers.7.bias"})
+    assert "layer 1 holds values that are no numbers" in refused(good | {"layers.0.bias": good["layers.0.bias"] * float("nan")})
     assert "cannot be read as weights" in refused({"weight": Unsafe()})
     assert "was run" not in capsys.readouterr().out
     (tmp_path / "page.pth").write_text("<!doctype html><html>Not Found</html>")

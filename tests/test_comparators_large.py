@@ -196,6 +196,15 @@ def test_hpsv3_refuses_another_interface_and_missing_files(hps, monkeypatch, tmp
         HPSv3(options=HPSv3Options(weights=str(hps)))
 
 
+def test_hpsv3_lets_its_package_fetch_nothing_where_that_is_forbidden(hps, monkeypatch):
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    monkeypatch.setenv("BEHOLDER_OFFLINE", "1")
+    with pytest.raises(BeholderError, match="set HF_HUB_OFFLINE=1"):
+        HPSv3(options=HPSv3Options(weights=str(hps)))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")  # then the package knows itself
+    assert HPSv3(options=HPSv3Options(weights=str(hps), device="cpu")).source.startswith("HPSv3.safetensors@")
+
+
 def reward_package(seen):
     class Model:
         def score(self, prompt, image):

@@ -157,8 +157,10 @@ def test_an_interrupted_run_ends_as_if_it_had_not_been(method, tmp_path):
     assert not torn.exists()
     assert [path.name for path in (out / "checkpoints").glob("checkpoint-*")] == ["checkpoint-9"]  # the step was finished, and the one begun
     given["save_every"] = 100  # which may be another now
-    result = tune(items, images=root, model="tiny-random", out=out, options=options(**given))
+    steps = []
+    result = tune(items, images=root, model="tiny-random", out=out, options=options(**given), progress=lambda done, total, what: steps.append((what[:4], done)))
     assert result.resumed == 9 and result.steps > 9
+    assert [done for what, done in steps if what == "loss"] == list(range(10, result.steps + 1)), "no step is computed again"
     assert same(tensors(out), whole)
     assert (out / "loss.csv").read_text() == (tmp_path / "whole" / "loss.csv").read_text()
 
@@ -316,7 +318,7 @@ def test_a_process_killed_while_it_put_the_files_in_their_places_goes_on(tmp_pat
     run(tmp_path / "whole")
     (out / ".partial-1").mkdir(parents=True)  # of one killed even earlier
     with monkeypatch.context() as patched:
-        patched.setattr(training.card, "text", killed)
+        patched.setattr(training.card, "text", lambda *given, **named: killed())
         with pytest.raises(Stopped):
             run()
     assert (out / "config.json").exists() and not (out / runs.FINISHED).exists()

@@ -41,7 +41,7 @@ def build(
     """Make instruction data from feedback: descriptions, open questions with brief answers, and the same as multiple choice.
 
     A writer makes the questions from what people said of each image. Only that text is sent, without names, and only to the server that --writer
-    names; images never are. Answers are kept in DIR/written.jsonl: after an interruption the same command goes on there and repeats no call.
+    names; images never are. Answers are kept in DIR/written.jsonl: after an interruption the same command goes on there and repeats no call that was answered.
     """
     from beholder.critique.aesmmit.build import build as build_dataset
     from beholder.critique.aesmmit.feedback import read_feedback

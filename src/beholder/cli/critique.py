@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from beholder.backbones.chat import ChatModel
     from beholder.critique.base import Critique
 
+_NAMED = 3  # photographs that a note is about
+
 
 def critique(
     paths: options.Paths,
@@ -69,10 +71,11 @@ def critique(
             sys.stdout.flush()
     if not as_json and shown:
         for text in dict.fromkeys(text for one in made for text in one.notes):
-            note(text)
+            about = [one.image for one in made if text in one.notes]
+            note(text if len(about) == len(made) else f"{', '.join(about[:_NAMED])}{' and others' if len(about) > _NAMED else ''}: {text}")
     if out is not None:
         _write(out, made)
-        note(f"wrote {len(made)} critiques to {out}")
+        note(f"wrote {len(made)} critique{'' if len(made) == 1 else 's'} to {out}")
 
 
 def _critiques(
@@ -136,7 +139,7 @@ def _photos(paths: list[Path]) -> list[str]:
         raise BeholderError(problems[0] if problems else nothing_found(paths, found=Found()))
     for problem in problems:
         warnings.warn(problem, SkippedInput, stacklevel=2)
-    return list(dict.fromkeys(photos))
+    return list({os.path.realpath(photo): photo for photo in reversed(photos)}.values())[::-1]  # each once, as it was first called
 
 
 def _to_stderr(piece: str) -> None:

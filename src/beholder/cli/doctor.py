@@ -127,6 +127,20 @@ def _self_test(encoder: str) -> Iterator[Check]:
                 yield Check(f"self-test {name}", "failed", str(error))
             except Exception as error:  # whatever is broken in the installation: that is what is looked for
                 yield Check(f"self-test {name}", "failed", f"{type(error).__name__}: {error}")
+        yield _critique(picture)
+
+
+def _critique(picture: Path) -> Check:
+    """The critique without a model."""
+    from beholder.critique.measured.critique import critique
+    from beholder.errors import BeholderError
+
+    try:
+        return Check("self-test critique", "ok", critique(picture).sections["light"].text)
+    except BeholderError as error:
+        return Check("self-test critique", "failed", str(error))
+    except Exception as error:  # as above
+        return Check("self-test critique", "failed", f"{type(error).__name__}: {error}")
 
 
 def _picture():

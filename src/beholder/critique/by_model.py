@@ -97,6 +97,8 @@ def about_rater(rater: Rater, *, view: PersonalView | None = None) -> str:
     text = f"What this person says of themselves: {'; '.join(sentences)}." if sentences else ""
     if view is not None and view.weighs:
         text += " What their ratings show: this person " + "; ".join(one.text.rstrip(".") for one in view.weighs) + "."
+    if view is not None:
+        text += f" From what is known, this person is expected to rate this image {view.score:.1f} on a scale of {view.scale} ({view.low:.1f} to {view.high:.1f})."
     return text.strip()
 
 

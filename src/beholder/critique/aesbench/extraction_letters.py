@@ -12,7 +12,7 @@ NEAR = 400  # characters before and after a letter that tell what is said of it
 _VERBS = r"(?:is|was|seems?|fits?|would|looks?|because|and|or|nor|does|doesn't|isn't|can|cannot|can't|best|as|could|should|might|may|since|but|matches|describes|captures|appears|most|only|over|also|here|then|with)\b"
 _STATED = re.compile(
     r"(?:\b(?:answer|answers|answer's|choice|selection|conclusion|verdict|response|solution)\b|\b(?:choose|chose|choosing|select"
-    r"|selected|pick|picked|go with|going with|went with|opt for|settle on|settle for|"
+    r"|selected|lean(?:ing)? towards?|inclined to|pick|picked|go with|going with|went with|opt for|settle on|settle for|"
     r"conclude|prefer|vote for|say|guess|respuesta|opci[oó]n correcta|antwort|r[eé]ponse|risposta|resposta|odpowied[zź]|cevap"
     r"|jawaban|antwoord|svar|ответ|выбираю|elijo|je choisis|w[aä]hle)\b"
     r"|答案|答え|答|正解|正确选项|选择|選擇|選択|我选|我選|选|選|정답|답"
@@ -126,6 +126,8 @@ def by_letter(
     options = options or {}
     if letter := leading(text, named, options=options):
         return letter, "letter"
+    if named and _alone(text, named[-1]) and not any(_alone(text, one) for one in named[:-1]) and named[-1].state == "named":
+        return named[-1].letter, "letter"  # the options once more, and below them the answer
     kept = list(dict.fromkeys(mention.letter for mention in named if mention.state == "named"))
     denied = {mention.letter for mention in named if mention.state == "denied"}
     kept = [letter for letter in kept if letter not in denied]
@@ -135,6 +137,11 @@ def by_letter(
         return "", "several"
     rest = [letter for letter in options if letter not in denied]
     return (rest[0], "elimination") if denied and len(rest) == 1 else None
+
+
+def _alone(text: str, mention: Mention) -> bool:
+    """Whether nothing else stands in its line."""
+    return mention.first and not re.search(r"\w", text[mention.end : mention.end + NEAR].partition("\n")[0])
 
 
 def leading(text: str, named: Sequence[Mention], *, options: Mapping[str, str]) -> str:

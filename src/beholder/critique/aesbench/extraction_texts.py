@@ -15,7 +15,7 @@ _SPELLINGS = (
     (r"&", " and "),
 )
 _YES = r"yes|yeah|yep|yup|certainly|indeed|absolutely|sí|oui|ja|да|是的|是|はい"
-_NO = r"no|nope|nah|non|nein|нет|否|不是|不|いいえ"
+_NO = r"not really|not at all|not quite|no|nope|nah|non|nein|нет|否|不是|不|いいえ"
 _NOT_NO = r"(?!\s+(?:doubt|one|matter|problem|wonder|other|visible|sign|clear|question))"
 _DENIED = re.compile(
     r"\b(?:not|no|never|neither|nor|rather than|instead of|without|lacks?|lacking|hardly|far from|less|than|isnt|nicht|absence of)\s+(?:[a-z]+\s+){0,3}$"
@@ -27,10 +27,11 @@ _DEGREES = "too|very|so|quite|really|rather|fairly|somewhat|slightly|relatively|
 _NO_STEMS = frozenset(f"{_DEGREES}|not|no|more|less|most|least|partially|partly|moderately".split("|"))
 _REACH = 200  # characters before a word that tell whether it is denied
 _CONCLUDES = re.compile(
-    r"\b(?:therefore|so|thus|hence|answer|overall|conclusion|finally|ultimately|choose|select|best|final|most|main|mainly|primary|primarily|dominant|dominates)\b", re.IGNORECASE
+    r"\b(?:therefore|so|thus|hence|answer|overall|conclusion|finally|ultimately|choose|select|best|final|most|main|mainly|primary|primarily|dominant|dominates)\b",
+    re.IGNORECASE,
 )
 _LEAD = re.compile(
-    r"^(?:(?:yes|no)\b[\s,:\-]+|because (?:of )?|since |due to |it is |it has |there is |there are |by |the image is |the |a |an )+"
+    r"^(?:yes\b[\s,:\-]+|no\s*[,:]\s*|because (?:of )?|since |due to |it is |it has |there is |there are |by |the image is |the |a |an )+"
 )
 
 
@@ -68,16 +69,23 @@ def _without_degrees(text: str, options: Mapping[str, str]) -> set[str]:
 
 
 def _by_stem(text: str, options: Mapping[str, str]) -> set[str]:
-    """Options that share their last word ("warm tones", "cool tones"), by the words before it: alone, or behind "is" and its like."""
-    split = {letter: _LEAD.sub("", _words(option)).rpartition(" ") for letter, option in options.items()}
-    ends = [end for stem, _, end in split.values() if stem]
-    stems = {letter: stem for letter, (stem, _, end) in split.items() if stem and ends.count(end) > 1 and not _NO_STEMS & set(stem.split())}
+    """Options that share their last words ("warm tones", "cool tones"), by the words before these: alone, or behind "is" and its like."""
+    split = {letter: _LEAD.sub("", _words(option)).split() for letter, option in options.items()}
     words, found = _words(text), set()
-    for letter, stem in stems.items():
+    for letter, own in split.items():
+        shared = max((_shared_end(own, other) for name, other in split.items() if name != letter), default=0)
+        stem = " ".join(own[:-shared]) if shared else ""
+        if not stem or _NO_STEMS & set(stem.split()):
+            continue
         said = rf"\b(?:is|are|as|looks?|appears?|seems?|feels?|be)\s+(?:(?:{_DEGREES}|a|an|the)\s+)*{re.escape(stem)}"
         if words == stem or re.search(rf"{said}(?=$|[,.;:]|\s+(?:and|but|with|because|due|since|as|in|overall)\b)", words):
             found.add(letter)
     return found
+
+
+def _shared_end(one: list[str], other: list[str]) -> int:
+    """How many last words are the same."""
+    return next((n for n, (a, b) in enumerate(zip(reversed(one), reversed(other), strict=False)) if a != b), min(len(one), len(other)))
 
 
 def _told(text: str, options: Mapping[str, str]) -> set[str]:

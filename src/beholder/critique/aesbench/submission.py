@@ -129,4 +129,4 @@ def _text(value: Any, part: str, *, where: str) -> str:
         value = "" if there and value is None else value  # as programs write that a model gave nothing
     if not isinstance(value, str):
         raise BeholderError(f"{where} has no text under {NAMES[part]}_response: write the answer there")
-    return value
+    return value.encode("utf-8", "replace").decode()  # half of an emoji, where an answer was cut off, could not be sent to a judge

@@ -97,7 +97,7 @@ def build(
     licence: str = "",
     progress: Progress | None = None,
 ) -> BuildResult:
-    """Make instruction data. After an interruption the same call goes on where it was, and repeats no call of the writer.
+    """Make instruction data. After an interruption the same call goes on where it was, and repeats no call that was answered.
 
     Images without a readable file are left out and named (`SkippedInput`), as are those of which the writer made nothing.
 

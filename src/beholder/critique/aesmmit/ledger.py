@@ -1,4 +1,4 @@
-"""Answers of a writer on disk: one line for each image and call, so that an interrupted build repeats no call."""
+"""Answers of a writer on disk: one line for each image and call, so that an interrupted build repeats none that was answered."""
 
 from __future__ import annotations
 

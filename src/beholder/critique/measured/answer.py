@@ -9,15 +9,18 @@ from beholder.critique.base import SECTIONS
 from beholder.critique.measured.critique import critique
 from beholder.errors import BeholderError
 
-_ASKS = {  # words in a question -> the section that answers it
-    "composition": "horizon|level|tilt|straight|composition|compose|thirds|centre|center|balance|symmetr|busy|simple|layout|framing|where",
-    "light": "light|bright|dark|exposure|exposed|contrast|highlight|shadow|tone|burnt|clipp",
-    "colour": "colou?r|warm|cool|hue|saturat|vivid|muted|black and white|monochrome",
-    "focus": "focus|sharp|blur|soft|crisp|noise|noisy|grain|clarity|detail",
-    "subject": "subject|what is (?:this|it|in)|what does (?:this|it) show|show|content|object|depict|picture of",
-    "feeling": "feel|emotion|mood|express|vibe|atmosphere",
-    "suggestion": "improve|better|suggest|change|fix|mend|enhance|advice|wrong with",
-    "overall": "like|beaut|aesthetic|good|attractive|rate|score|overall|nice|popular|opinion|quality",
+_TILT = r"horizon|level\b|tilt|crooked|slant|skew|straight"
+_ASKS = {  # beginnings of words in a question -> the section that answers it
+    "composition": rf"{_TILT}|composition|compose|thirds|cent(?:re|er)|(?<!white )balance|symmetr|busy|clutter|simple|layout|framing|framed"
+    r"|where (?:do|does|will)\b|where (?:is|are|lies|stands) (?:the|my)\b",
+    "light": r"light(?!ning)|bright|dark|(?:over-?|under-?)?expos(?:ed|ure)|contrast|highlight|shadow|tones?\b|tonal|burnt|blown|clipp|backli[gt]",
+    "colour": r"colou?r|warm|cool(?! (?:photo|picture|image|shot))|hues?\b|saturat|vivid|muted|tint|black and white|b ?& ?w\b|monochrome|white balance",
+    "focus": r"focus|(?:un)?sharp|blur|soft(?!ware)|crisp|noise|noisy|grain|clarity|details?\b",
+    "subject": r"subject|what(?: is|'s|’s) (?:this|it|in|on|shown)\b(?! like)|show|content|objects?\b|depict|picture of",
+    "feeling": r"feel|emotion|mood|express|vibe|atmosphere",
+    "suggestion": r"improve|better|suggest|change|fix|mend|enhance|advice|wrong",
+    "overall": r"liked?\b(?<!look like)(?<!looks like)(?<!is it like)(?<!be like)(?! (?:an?|to)\b)|beaut|aesthetic|good|attractive|rate[sd]?\b|rating|score|overall|nice|pretty|ugly"
+    r"|popular|opinion|quality|do you think",
 }
 
 
@@ -35,7 +38,10 @@ def answer(image: str | os.PathLike, question: str) -> str:
             "composition, horizon, light, colour, focus, subject or what to improve"
         )
     said = critique(image)
-    return " ".join(["Measured, not seen (no vision-language model is loaded):", *(said.sections[name].text for name in asked)])
+    texts = [said.sections[name].text for name in asked]
+    if re.search(rf"\b(?:{_TILT})", question.casefold()) and "horizon was found" not in said.sections["composition"].text:
+        texts.append("No clear horizon was found, so whether it is level is not known.")
+    return " ".join(["Measured, not seen (no vision-language model is loaded):", *texts])
 
 
 def sections(question: str) -> list[str]:

@@ -102,7 +102,7 @@ def weighs(image: str | os.PathLike, *, rater: Rater, look_in: Sequence[str | os
     for k in certain(model, mean, spread):
         apart = mean[1 + k] - model.mean[1 + k]
         percentile = 50 * (1 + math.erf(apart / math.sqrt(2 * model.covariance[1 + k, 1 + k])))
-        text = _sentence(model.names[k], weight=mean[1 + k] * width, percentile=percentile, here=float(here[k]))
+        text = _sentence(model.names[k], weight=mean[1 + k] * width, percentile=percentile, here=float(here[k]) if np.isfinite(table[0, k]) else None)
         found.append(Weighs(model.names[k], _section(model.names[k]), float(mean[1 + k] * width), float(percentile), float(here[k]), text))
     return sorted(found, key=lambda one: -abs(one.weight * one.here)), len(ratings)
 
@@ -168,10 +168,13 @@ def _section(name: str) -> str:
     return ATTRIBUTES[name].section if name in ATTRIBUTES else "overall"
 
 
-def _sentence(name: str, *, weight: float, percentile: float, here: float) -> str:
+def _sentence(name: str, *, weight: float, percentile: float, here: float | None) -> str:
+    """`here`: see `Weighs`; None where it cannot be measured in this image."""
     more = percentile >= 50
     share = percentile if more else 100 - percentile
     text = f"cares {'more' if more else 'less'} for {LIKING[name]} than {share:.0f} % of people ({weight:+.2f} points per standard deviation)"
+    if here is None:
+        return f"{text}; in this image that cannot be measured"
     if abs(here) < 0.5:
         return f"{text}; this image is about average in that"
     return f"{text}; this image has {'more' if here > 0 else 'less'} of it than most ({here:+.1f} standard deviations)"

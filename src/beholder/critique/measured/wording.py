@@ -12,7 +12,12 @@ from beholder.critique.measured.statistics import ATTRIBUTES, Where, percentile
 
 CLIPPED = 0.03  # share of pixels lost in black or white from which it is said
 TILT = 0.7  # degrees from which a horizon is called tilted
+SURE_LINE = 0.88  # strength of a horizon from which a tilt is to be mended; of four tilted lines below it, in everyday photographs, three were no horizon
 SOFT, NOISY = 95.0, 97.0  # percentiles of blur and noise from which the focus section says so
+UNSHARP = 10.0  # percentile of sharpness up to which a blurred image is called soft: large even areas alone count as blur, too
+NEUTRAL = 2.0  # b* to either side of grey within which nothing is called warm or cool
+COLOURLESS = 7.5  # colourfulness: "not colourful" in Hasler and Suesstrunk's study
+MOST = 99  # "more than 99 % of photographs" is as much as 657 of them can say
 _DEGREES = ((3, "very {}"), (15, "{}"), (30, "rather {}"))  # percentile from the nearer end, and how it is called
 # How little and much of an attribute are called of an image ("it is ..."); those that take no "rather" and "very" are said only when they are clear
 WORDS = {
@@ -22,10 +27,10 @@ WORDS = {
     "colourfulness": ("weak in colour", "colourful"),
     "saturation": ("muted", "saturated"),
     "warmth": ("cool", "warm"),
-    "hue focus": ("=of many hues", "=mostly of one hue"),
+    "hue focus": ("=of hues far apart", "=mostly of one hue"),
     "subject isolation": ("=no crisper in what stands out than elsewhere", "=crisper in what stands out than elsewhere"),
-    "balance": ("heavier on one side", "evenly weighted left and right"),
-    "symmetry": ("asymmetric", "symmetric"),
+    "balance": ("=heavier on one side", "evenly weighted left and right"),
+    "symmetry": ("=asymmetric in light and dark", "=symmetric in light and dark"),
     "simplicity": ("busy", "simple"),
 }
 _PLACES = ("left", "middle", "right"), ("upper", "middle", "lower")
@@ -74,6 +79,10 @@ def called(found: Findings, name: str) -> str:
     value = found.values[name]
     if math.isnan(value):
         return ""
+    if name == "warmth" and (abs(value) < NEUTRAL or is_colourless(found)):  # greys are cooler than most photographs, and yet not cool
+        return ""
+    if name == "balance" and value < 0.5 and 1 / 3 <= found.where.x < 2 / 3:  # what stands out in the middle may lie a little beside it
+        return ""
     at, (low, high) = found.percentile(name), WORDS[name]
     word, distance = (low, at) if at < 50 else (high, 100 - at)
     if word.startswith("="):
@@ -108,12 +117,13 @@ def composition(found: Findings) -> str:
     if not math.isnan(where.horizon_tilt):
         tilt = where.horizon_tilt
         lean = "level" if abs(tilt) < TILT else f"tilted by {abs(tilt):.1f} degrees {'clockwise' if tilt > 0 else 'anticlockwise'}"
-        parts.append(f"A horizon was found at {100 * where.horizon_height:.0f} % of the height; it is {lean}.")
+        what = "A horizon" if abs(tilt) < TILT or where.horizon_strength >= SURE_LINE else "What may be a horizon"
+        parts.append(f"{what} was found at {100 * where.horizon_height:.0f} % of the height; it is {lean}.")
     return " ".join(parts)
 
 
 def colour(found: Findings) -> str:
-    if found.values["colourfulness"] < 7.5:  # "not colourful" in Hasler and Suesstrunk's study
+    if is_colourless(found):
         return "It is as good as without colour."
     words = [called(found, name) for name in ("colourfulness", "saturation", "warmth", "hue focus")]
     return f"It is {_listed(words)}." if any(words) else "Colourfulness, saturation and warmth are all about those of an average photograph."
@@ -124,17 +134,17 @@ def light(found: Findings) -> str:
     parts = [f"It is {_listed(words)}." if any(words) else "Brightness and contrast are about those of an average photograph."]
     for name, colour_name in (("highlights", "white"), ("shadows", "black")):
         if found.values[name] >= CLIPPED:
-            parts.append(f"{100 * found.values[name]:.0f} % of the pixels are as good as {colour_name}, so detail is lost there.")
+            parts.append(f"{100 * found.values[name]:.0f} % of the pixels are as good as {colour_name}: no detail shows there.")
     return " ".join(parts)
 
 
 def focus(found: Findings) -> str:
     if math.isnan(found.values["blur"]):
-        return "The image is too small to say anything about its focus."
+        return "The image is too small, or too even, to say anything about its focus."
     parts, blur = [], found.percentile("blur")
     # Large photographs look crisper than the reference photographs once they are made as small, so that only softness is news
-    if blur >= SOFT:
-        parts.append(f"It is softer than {blur:.0f} % of photographs at the size at which it was measured.")
+    if is_soft(found):
+        parts.append(f"It is softer than {min(blur, MOST):.0f} % of photographs at the size at which it was measured; a blurred background counts, too.")
     else:
         parts.append("At the size at which it was measured it is not unusually soft; blur that shows only at full size is not seen.")
     isolation = called(found, "subject isolation")
@@ -151,7 +161,7 @@ def subject(found: Findings) -> str:
         return "What it shows is not known, as the image encoder is not installed."
     kinds = sorted(seen.kind.items(), key=lambda one: -one[1])
     (best, share), (second, other) = kinds[0], kinds[1]
-    text = f"It looks like a picture of the kind {best.lower()}" if share - other >= 0.25 else f"It looks like {best.lower()} or {second.lower()}"
+    text = f"It looks like a picture of the kind {best.lower()}" + (f" or {second.lower()}" if share - other < 0.25 else "")
     name, chance = seen.classes[0]
     if chance >= SURE:
         return f"{text}; of the 1000 ImageNet classes it is most like {name!r} ({100 * chance:.0f} %)."
@@ -160,9 +170,19 @@ def subject(found: Findings) -> str:
 
 def feeling(found: Findings) -> str:
     """Words for light and colour only: feeling itself cannot be measured, and the text says so."""
-    words = [called(found, name) for name in ("brightness", "warmth", "colourfulness", "simplicity")]
+    hue = ["without colour"] if is_colourless(found) else [called(found, name) for name in ("warmth", "colourfulness")]
+    words = [called(found, "brightness"), *hue, called(found, "simplicity")]
     mood = f"By its numbers it is {_listed(words)}; what" if any(words) else "What"
     return f"{mood} it expresses, and what it makes people feel, cannot be measured: that needs a model that sees."
+
+
+def is_colourless(found: Findings) -> bool:
+    return found.values["colourfulness"] < COLOURLESS
+
+
+def is_soft(found: Findings) -> bool:
+    """Whether it is called soft; never where that cannot be measured."""
+    return found.percentile("blur") >= SOFT and found.percentile("sharpness") <= UNSHARP
 
 
 def spot(x: float, y: float) -> str:

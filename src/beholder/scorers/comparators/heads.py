@@ -112,6 +112,8 @@ def _checked(layers: list[tuple[np.ndarray, np.ndarray]], *, relu: bool) -> Head
         before = layers[place - 1][0].shape[0] if place else None
         if weight.ndim != 2 or bias.shape != (weight.shape[0],) or before not in (None, weight.shape[1]):
             raise ValueError(f"layer {place + 1} of shape {weight.shape} does not fit")
+        if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
+            raise ValueError(f"layer {place + 1} holds values that are no numbers")
     if layers[-1][0].shape[0] != 1:
         raise ValueError(f"it gives {layers[-1][0].shape[0]} values, not one")
     return Head(tuple(layers), relu)

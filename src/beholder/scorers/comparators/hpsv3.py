@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import inspect
 import math
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from beholder.backbones.torch_encoder import choose_device
-from beholder.backbones.weights import fingerprint, resolve
+from beholder.backbones.weights import fingerprint, offline, resolve
 from beholder.errors import BeholderError
 from beholder.photos import read_photo
 from beholder.scorers.base import FeatureSource
@@ -27,7 +28,7 @@ class HPSv3(LargeScorer):
     Everything is passed by name, as the order of the arguments differs between versions of the package. Images are read here, upright.
 
     Raises:
-        BeholderError: the package or the weights are missing, or the package is of an unknown version.
+        BeholderError: the package or the weights are missing, the package is of an unknown version, or it would fetch what may not be fetched.
     """
 
     name = "hpsv3"
@@ -49,6 +50,11 @@ class HPSv3(LargeScorer):
     def __init__(self, *, features: FeatureSource | None = None, options: Any = None) -> None:
         super().__init__(features=features, options=options)
         self._maker = _package()
+        if offline() and not os.environ.get("HF_HUB_OFFLINE", "").strip():
+            raise BeholderError(
+                "the package hpsv3 would fetch Qwen/Qwen2-VL-7B-Instruct, and BEHOLDER_OFFLINE forbids it without the package knowing: set HF_HUB_OFFLINE=1 "
+                "as well, with that model in the hub's cache"
+            )
         found = resolve(self.options.weights, file=FILE).path
         self._file = found / FILE if found.is_dir() else found
         self._inferencer: Any = None
