@@ -71,12 +71,15 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers.get("Content-Length", 0))) or b"{}")
         answer = ANSWERS.get(self.path)
-        if answer is chat and body.get("stream"):
-            self.stream(answer(body), usage=bool((body.get("stream_options") or {}).get("include_usage")))
+        try:
+            body = json.loads(self.rfile.read(int(self.headers.get("Content-Length", 0))) or b"{}")
+            status, found = (200, answer(body)) if answer else (404, {"error": {"message": f"there is nothing at {self.path}"}})
+        except (ValueError, LookupError, TypeError, AttributeError, OSError) as error:  # OSError: an image that is none
+            status, found = 400, {"error": {"message": f"the request cannot be understood ({type(error).__name__}: {error})"}}
+        if status == 200 and answer is chat and body.get("stream"):
+            self.stream(found, usage=bool((body.get("stream_options") or {}).get("include_usage")))
             return
-        status, found = (200, answer(body)) if answer else (404, {"error": {"message": f"there is nothing at {self.path}"}})
         data = json.dumps(found).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")

@@ -125,7 +125,8 @@ def test_a_judge_that_only_talks_is_counted(root, tmp_path):
         done = run("--root", root, "--answers", by_hand(root, tmp_path / "ours"), "--judge", server.name("judge"), "--repeats", 1, "--json")
         assert len(server.requests) == 2 * N  # each once more
     found = json.loads(done.stdout)["models"][0]
-    assert done.exit_code == 0 and found["judge"]["n_judged"] == 0 and found["judge"]["why"] == {"no scores": N}
+    assert done.exit_code == 1 and f"{N} of {N} answers of ours were left unjudged" in done.stderr
+    assert found["judge"]["n_judged"] == 0 and found["judge"]["why"] == {"no scores": N}
     assert found["missing"] == {"AesI": "nothing could be judged"}
 
 

@@ -166,6 +166,7 @@ def test_long_answers_are_read_at_both_ends_only(monkeypatch):
         assert 0 < len(looked) <= 2 * extraction_letters.MOST
     assert extract("B) Sadness\n\n" + "The sky is grey and wide. " * 5000, EMOTIONS).letter == "B"
     assert extract("The sky is grey and wide. " * 5000 + "So I choose C.", EMOTIONS).letter == "C"
+    assert extract("The sky is grey and wide. " * 5000 + "So I choose C. " + "The sky is grey and wide. " * 5000, EMOTIONS).letter == ""
     for n in range(40):  # no word is cut into a letter
         assert extract("x" * n + " and bad food " * 3000, EMOTIONS).letter == ""
 

@@ -133,6 +133,9 @@ def test_estimates_of_the_criteria_and_sources():
     result, _ = judged(
         {f"{i}.jpg": f"answer {i}" for i in range(3)}, lambda request, _: grades(relevance=int("answer 0" in request.text) * 2), repeats=1
     )
+    with_empty, _ = judged({"0.jpg": "answer 0", "1.jpg": " ", "2.jpg": ""}, lambda *_: grades(2, 2, 2), repeats=1)
+    found = estimates(with_empty.sums)
+    assert {key.name: round(one.value, 4) for key, one in found.items() if not key.by or key.by == "criterion"} == dict.fromkeys(["", *CRITERIA], 0.6667)
     found = estimates(result.sums)
     assert found[Key("AesI", "criterion", "relevance")].value == pytest.approx(2 / 3)
     assert found[Key("AesI", "source", "NI")].value == pytest.approx(1) and found[Key("AesI")].n == 3

@@ -410,6 +410,16 @@ def test_the_table_says_what_was_made(world, tmp_path):
     assert "aesmmit.json" in shown.stderr
 
 
+def test_the_stand_in_answers_400_to_what_is_no_request():
+    import httpx
+
+    with stand_in() as url:
+        for body in (b"not json", b"{}", b'{"messages": []}', b'{"messages": "x", "stream": true}', b"[]"):
+            assert httpx.post(f"{url}/chat/completions", content=body).status_code == 400
+        assert httpx.post(f"{url}/images/generations", content=b"{}").status_code == 400
+        assert httpx.post(f"{url}/nothing", content=b"{}").status_code == 404
+
+
 def test_the_stand_in_talks_about_images_in_pieces_and_grades(tmp_path):
     import httpx
 

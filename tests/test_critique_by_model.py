@@ -207,6 +207,7 @@ def test_it_speaks_to_the_rater_and_says_what_was_sent(photo):
     rater = Rater(name="Mia Muster", profile=Profile(age=34, openness=8, photography_experience="expert", free={"likes": "mist"}))
     text = about_rater(rater, view=view)
     assert "age: 34" in text and "openness (1 to 10): 8" in text and "likes: mist" in text and "cares for warm colours." in text
+    assert "rate this image 3.9 on a scale of 1-5 (3.0 to 4.8)" in text
     assert "Mia" not in text and about_rater(Rater()) == ""
     with serving(lambda request, number: json.dumps(SAID)) as server:
         found = critique(photo, chat=asked(server), rater_text=text, personal=view)

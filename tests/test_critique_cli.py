@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import pty
@@ -91,6 +92,25 @@ def test_without_a_model_it_is_measured(photos, measured):
     assert "    thirds 0.421 share (percentile 81), horizon tilt not measurable here" in lines
     assert "\x1b" not in result.stdout and one_sentence(result.stderr) == "no model that sees is loaded"
     assert measured == [("a.png", None, [])]
+
+
+def test_a_photograph_that_is_named_twice_is_criticised_once(photos, measured, monkeypatch):
+    monkeypatch.chdir(photos)
+    rows = rows_of(beholder("critique", "b.png", photos / "a.png", "./b.png", photos, "--json"))
+    assert [row["image"] for row in rows] == ["b.png", str(photos / "a.png"), str(photos / "c.png")]
+
+
+def test_notes_about_some_photographs_name_them(photos, measured):
+    import beholder.critique.measured.critique as stub
+
+    plain = stub.critique
+
+    def critique(image, **more):
+        made = plain(image, **more)
+        return dataclasses.replace(made, notes=(*made.notes, "known")) if str(image).endswith("b.png") else made
+
+    stub.critique = critique
+    assert beholder("critique", photos).stderr.splitlines() == ["beholder: no model that sees is loaded", f"beholder: {photos / 'b.png'}: known"]
 
 
 def test_details_or_none(photos, measured):

@@ -27,7 +27,7 @@ def colours(tmp_path_factory):
 
 
 def rater_of(colours, n, *, likes):
-    folder, names = colours
+    _, names = colours
     ratings = [Rating(name, float(np.clip(round(3 + likes * 4 * (warm - 0.5)), 1, 5))) for name, warm in names[:n]]
     return Rater(name="anna", ratings=Ratings(ratings, scale=Scale(1, 5)))
 
@@ -42,6 +42,38 @@ def test_a_rater_who_weighs_warmth(colours, likes):
     assert (warmth.percentile > 90) if likes > 0 else (warmth.percentile < 10)
     assert f"cares {'more' if likes > 0 else 'less'} for warm colours" in warmth.text
     assert warmth.section == "colour"
+
+
+def test_what_cannot_be_measured_in_this_image_is_not_called_average(colours, tmp_path, monkeypatch):
+    folder, _ = colours
+    monkeypatch.setattr(personal, "certain", lambda model, mean, spread: [model.names.index("hue focus"), model.names.index("warmth")])
+    Image.new("RGB", (64, 48), (120, 120, 120)).save(tmp_path / "grey.png")
+    found, _ = personal.weighs(tmp_path / "grey.png", rater=rater_of(colours, 40, likes=1), look_in=[folder])
+    texts = {one.attribute: one.text for one in found}
+    assert texts["hue focus"].endswith("in this image that cannot be measured")
+    assert "cannot be measured" not in texts["warmth"]
+
+
+def test_the_percentile_and_the_points_are_those_of_bayes_rule(colours):
+    """By brute force: the weight after the ratings, and where it lies in the distribution over raters."""
+    from scipy.stats import norm
+
+    folder, names = colours
+    rater = rater_of(colours, 40, likes=1)
+    model = personal.load()
+    values = personal._values([str(folder / name) for name, _ in names])
+    z = np.where(np.isfinite(values), (values - model.centre) / model.spread, 0)
+    design = np.column_stack([np.ones(len(z)), z])
+    scores = (np.array(rater.ratings.scores) - 1) / 4
+    precision = np.linalg.inv(model.covariance)
+    weights = np.linalg.solve(precision + design.T @ design / model.noise, precision @ model.mean + design.T @ scores / model.noise)
+    found, _ = personal.weighs(folder / names[0][0], rater=rater, look_in=[folder])
+    assert found
+    for one in found:
+        k = 1 + model.names.index(one.attribute)
+        assert one.weight == pytest.approx(4 * weights[k], abs=1e-6)  # points of 1 to 5
+        assert one.percentile == pytest.approx(100 * norm.cdf((weights[k] - model.mean[k]) / model.covariance[k, k] ** 0.5), abs=1e-3)
+        assert one.here == pytest.approx(z[0, k - 1], abs=1e-6)
 
 
 def test_few_ratings_say_nothing_of_weights(colours):

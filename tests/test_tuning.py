@@ -342,6 +342,26 @@ def test_two_processes_do_not_tune_into_one_folder_and_other_files_are_not_repla
     assert not run().before
 
 
+@pytest.mark.parametrize(("schedule", "shares"), [("linear", [0, 1, 2 / 3, 1 / 3]), ("constant_with_warmup", [0, 1, 1, 1]), ("cosine", [0, 1, 0.75, 0.25])])
+def test_learning_rates_follow_the_schedule(schedule, shares, tmp_path):
+    items = tuning_worlds.world(tmp_path / "images", 4)
+    tune(items, images=tmp_path / "images", model="tiny-random", out=tmp_path / "out", options=options(schedule=schedule, epochs=4))
+    with open(tmp_path / "out" / "loss.csv", newline="") as file:
+        rates = [float(row["learning_rate"]) for row in csv.DictReader(file)]
+    assert rates == pytest.approx([2e-3 * share for share in shares])
+
+
+def test_weight_decay_makes_weights_smaller(tmp_path):
+    items = tuning_worlds.world(tmp_path / "images", 4)
+
+    def norm(decay):
+        out = tmp_path / f"{decay}"
+        tune(items, images=tmp_path / "images", model="tiny-random", out=out, options=options(weight_decay=decay, epochs=4))
+        return float(torch.linalg.vector_norm(next(value for name, value in tensors(out).items() if "lm_head" in name)))
+
+    assert norm(5.0) < 0.99 * norm(0.0)
+
+
 def test_halves_of_characters_are_learned_as_unknown_ones(tmp_path):
     tuning_worlds.world(tmp_path / "images", 1)
     items = [Instruction("1", "0.png", (("What \ud83d?", "Half \ude00 of it."),)), Instruction("2", "", (("\ud83d?", "\ude00" * 900),))]

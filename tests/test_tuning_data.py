@@ -227,6 +227,7 @@ def test_options_are_those_of_the_recipe():
 def test_bad_options_are_refused(tmp_path):
     refused(lambda: TuningOptions(batch=0), "batch = 0")
     refused(lambda: TuningOptions(seed=-1), "seed = -1")
+    refused(lambda: TuningOptions(seed=2**32), "seed = 4294967296", "too large")
     refused(lambda: TuningOptions(learning_rate=0), "learning_rate = 0")
     refused(lambda: TuningOptions(warmup_ratio=1.0), "warmup_ratio")
     refused(lambda: TuningOptions(fsdp="default", deepspeed="default"), "fsdp and deepspeed")

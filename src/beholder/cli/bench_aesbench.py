@@ -169,6 +169,7 @@ def _judged(
     """The same, with grades of AesI if there is a judge and something to judge."""
     from beholder.critique.aesbench.judge import judge
     from beholder.critique.aesbench.runs import answers_folder
+    from beholder.located import SkippedInput
 
     if grader is None or "AesI" not in answered.answers:
         return answered
@@ -185,6 +186,9 @@ def _judged(
             judged=judged,
             progress=progress or lines_of_progress(),
         )
+    if graded.unjudged:
+        said = f"{len(graded.unjudged)} of {len(graded.answers)} answers of {answered.name} were left unjudged by {grader.name}"
+        warnings.warn(f"{said}: they do not count until the same command has had them judged", SkippedInput, stacklevel=2)
     return replace(answered, judged=graded)
 
 

@@ -139,7 +139,10 @@ def _photos(paths: list[Path]) -> list[str]:
         raise BeholderError(problems[0] if problems else nothing_found(paths, found=Found()))
     for problem in problems:
         warnings.warn(problem, SkippedInput, stacklevel=2)
-    return list({os.path.realpath(photo): photo for photo in reversed(photos)}.values())[::-1]  # each once, as it was first called
+    once: dict[str, str] = {}
+    for photo in photos:
+        once.setdefault(os.path.abspath(photo), photo)
+    return list(once.values())
 
 
 def _to_stderr(piece: str) -> None:

@@ -50,6 +50,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from beholder.errors import BeholderError
+from beholder.locking import lock
 
 FORMAT = 1
 SETTINGS, EVENTS, IMAGES, LOCK, REPORT = "run.json", "events.jsonl", "images", "lock", "report.html"
@@ -78,10 +79,10 @@ class RunFolder:
     def __init__(self, folder: str | os.PathLike, *, settings: Mapping[str, Any]) -> None:
         self.folder = Path(folder)
         self.settings: dict = json.loads(json.dumps(plain(settings)))
-        lock = None
+        held = None
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            lock = _locked(self.folder)
+            held = _locked(self.folder)
             self._claim()
             (self.folder / IMAGES).mkdir(exist_ok=True)
             for part in (self.folder / IMAGES).glob(".*.part"):
@@ -89,12 +90,12 @@ class RunFolder:
             self._events = self._read(cut=True)
             self._log: IO[bytes] | None = (self.folder / EVENTS).open("ab", buffering=0)
         except BaseException as error:
-            if lock is not None:
-                lock.close()
+            if held is not None:
+                held.close()
             if isinstance(error, OSError):
                 raise BeholderError(f"the run cannot be kept in {self.folder} ({error.strerror or error}): name another folder") from error
             raise
-        self._release = weakref.finalize(self, _close_all, self._log, lock)
+        self._release = weakref.finalize(self, _close_all, self._log, held)
 
     @classmethod
     def open(cls, folder: str | os.PathLike) -> RunFolder:
@@ -300,20 +301,12 @@ def _write_all(file: IO[bytes], data: bytes) -> None:
 def _locked(folder: Path) -> IO[bytes]:
     """An open file that keeps other processes out until it is closed, which the end of the process does, too."""
     file = (folder / LOCK).open("a+b", buffering=0)
-    try:
-        import fcntl
-    except ImportError:  # Windows: nothing keeps two processes apart there
-        return file
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
+    if not lock(file):
         file.seek(0)
         holder = file.read(20).decode("ascii", "replace").strip()
         file.close()
         who = f"process {holder}" if holder else "another process"
-        raise BeholderError(f"{folder} is in use by {who}: wait for it to end, or name another folder") from error
-    except OSError:  # a file system without locks
-        return file
+        raise BeholderError(f"{folder} is in use by {who}: wait for it to end, or name another folder")
     file.truncate(0)
     file.write(f"{os.getpid()}\n".encode())
     return file

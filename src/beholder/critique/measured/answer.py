@@ -19,8 +19,8 @@ _ASKS = {  # beginnings of words in a question -> the section that answers it
     "subject": r"subject|what(?: is|'s|’s) (?:this|it|in|on|shown)\b(?! like)|show|content|objects?\b|depict|picture of",
     "feeling": r"feel|emotion|mood|express|vibe|atmosphere",
     "suggestion": r"improve|better|suggest|change|fix|mend|enhance|advice|wrong",
-    "overall": r"liked?\b(?<!look like)(?<!looks like)(?<!is it like)(?<!be like)(?! (?:an?|to)\b)|beaut|aesthetic|good|attractive|rate[sd]?\b|rating|score|overall|nice|pretty|ugly"
-    r"|popular|opinion|quality|do you think",
+    "overall": r"(?<!look )(?<!looks )(?<! it )(?<!be )liked?\b(?! (?:an?|to)\b)|beaut|aesthetic|good|attractive|rate[sd]?\b|rating|score|overall"
+    r"|nice|pretty|ugly|popular|opinion|quality|do you think",
 }
 
 

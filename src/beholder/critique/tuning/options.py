@@ -83,6 +83,8 @@ class TuningOptions:
         for name in ("warmup_ratio", "dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise BeholderError(f"{name} = {getattr(self, name)} is no share: give 0 or more, and less than 1")
+        if self.seed >= 2**32:
+            raise BeholderError(f"seed = {self.seed} is too large: give one below {2**32}")
         if self.fsdp and self.deepspeed:
             raise BeholderError("fsdp and deepspeed do the same work, so one of them is enough: leave the other out")
 
