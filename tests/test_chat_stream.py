@@ -128,6 +128,18 @@ def test_before_the_first_piece_it_is_tried_again():
     assert model.usage.retries == 4 and model.usage.calls == 1
 
 
+def test_an_error_in_a_stream_that_stays_open_is_no_obstacle_to_the_repetition():
+    """There is one connection only: it is given up before the next attempt."""
+    end = threading.Event()
+    answers = [Streamed([b'data: {"error": {"message": "engine is busy"}}\n\n', end]), Streamed(events("fine"))]
+    with serving(lambda request, number: answers[min(number, 2) - 1]) as server:
+        try:
+            assert whole(asked(server, timeout=3, retries=1).stream(ChatRequest("a")))[0] == ["fine"]
+        finally:
+            end.set()
+    assert len(server.requests) == 2
+
+
 @pytest.mark.parametrize(
     ("answer", "kind", "word"),
     [

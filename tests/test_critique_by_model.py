@@ -10,7 +10,7 @@ import pytest
 import image_files
 import tiny_chat_models
 import tiny_vlms
-from beholder.backbones.chat import NoAnswer, open_chat_model
+from beholder.backbones.chat import ChatModel, NoAnswer, open_chat_model
 from beholder.critique import by_model
 from beholder.critique.ask import Conversation
 from beholder.critique.base import SECTIONS, PersonalView, Weighs
@@ -234,6 +234,33 @@ def test_it_may_be_read_along_and_is_kept(photo):
         along = critique(photo, chat=asked(server), stream=pieces.append)
         again = critique(photo, chat=asked(server))
     assert "".join(pieces) == text and len(pieces) > 5 and again == along and len(server.requests) == 1
+
+
+def test_the_model_stops_when_nobody_reads_along_any_more(photo):
+    stopped = []
+
+    class Endless(ChatModel):
+        name, version = "endless", "1"
+
+        def __init__(self):
+            super().__init__(cache=None, prices=None)
+
+        def _answers(self, requests, *, max_tokens):
+            raise AssertionError
+
+        def _pieces(self, key, request, *, max_tokens):
+            try:
+                while True:
+                    yield "word "
+            finally:
+                stopped.append(True)
+
+    def leaves(piece):
+        raise BrokenPipeError
+
+    with pytest.raises(BrokenPipeError) as caught:
+        critique(photo, chat=Endless(), stream=leaves)
+    assert stopped == [True] and caught.tb is not None  # at once, not when the traceback is forgotten
 
 
 def test_a_tiny_model_on_this_machine_writes_no_critique_and_that_is_said(photo, tmp_path, monkeypatch):

@@ -100,6 +100,20 @@ def test_a_photograph_that_is_named_twice_is_criticised_once(photos, measured, m
     assert [row["image"] for row in rows] == ["b.png", str(photos / "a.png"), str(photos / "c.png")]
 
 
+def test_a_line_break_in_a_name_does_not_break_the_line(photos, measured):
+    os.rename(photos / "a.png", photos / "a\nb ä.png")
+    lines = beholder("critique", photos / "a\nb ä.png", "--no-details").stdout.splitlines()
+    assert lines[0].startswith(f"{photos}/a?b ä.png (measured") and len(lines) == 1 + len(SAID)
+    assert rows_of(beholder("critique", photos / "a\nb ä.png", "--json"))[0]["image"] == str(photos / "a\nb ä.png")
+
+
+def test_a_name_that_is_no_text_can_be_written(photos, measured):
+    os.rename(photos / "a.png", photos / "\udcff.png")
+    result = beholder("critique", photos / "\udcff.png", "--out", photos / "out.jsonl", "--json")
+    assert result.exit_code == 0 and rows_of(result)[0]["image"] == str(photos / "\udcff.png")
+    assert json.loads((photos / "out.jsonl").read_text(encoding="utf-8")) == rows_of(result)[0]
+
+
 def test_notes_about_some_photographs_name_them(photos, measured):
     import beholder.critique.measured.critique as stub
 

@@ -12,7 +12,7 @@ from beholder.critique.base import SECTIONS
 from beholder.critique.measured import critique as measured
 from beholder.critique.measured import probes, projected, suggestion, wording
 from beholder.critique.measured.answer import answer, sections
-from beholder.critique.measured.statistics import ATTRIBUTES, Where, measure_and_locate, reference
+from beholder.critique.measured.statistics import measure_and_locate
 from beholder.errors import BeholderError, MissingExtra, UnreadableImage
 from beholder.scorers.linear_hidden.projection import Projection
 
@@ -78,55 +78,8 @@ def test_a_blurred_picture_is_called_soft(tmp_path):
     assert "softer than" in wording.focus(findings(photograph(tmp_path, soft)))
 
 
-# What may be said of which numbers
-
-
-def made_up(values=(), *, colourfulness=40.0, x=0.5, y=0.5, tilt=math.nan, strength=0.0):
-    """Findings that are average but for what is given."""
-    average = {name: reference()["attributes"][name]["quantiles"][50] for name in ATTRIBUTES} | {"colourfulness": colourfulness} | dict(values)
-    return wording.Findings(average, Where(x, y, (0.4, 0.4, 0.6, 0.6), tilt, 0.5, strength, x, y), None)
-
-
-def test_an_average_picture_has_no_faults_and_no_adjectives():
-    found = made_up()
-    assert suggestion.suggestion(found).startswith("Nothing that was measured")
-    assert [wording.called(found, name) for name in wording.WORDS] == [""] * len(wording.WORDS)
-
-
-def test_grey_is_neither_warm_nor_cool():
-    grey = made_up({"warmth": 0.0}, colourfulness=0.0)
-    assert "without colour" in wording.feeling(grey) and "cool" not in wording.feeling(grey)
-    assert wording.called(made_up({"warmth": -0.5}), "warmth") == ""
-    assert "cool" in wording.called(made_up({"warmth": -15.0}), "warmth") and "warm" in wording.called(made_up({"warmth": 30.0}), "warmth")
-    assert wording.called(made_up({"warmth": -15.0}, colourfulness=5.0), "warmth") == ""
-
-
-def test_crisp_lines_on_an_even_ground_are_not_called_soft():
-    blurred = {"blur": 0.7}
-    assert made_up(blurred).percentile("blur") >= wording.SOFT
-    assert "softer" not in wording.focus(made_up(blurred)) and "focus" not in suggestion.suggestion(made_up(blurred))
-    soft = made_up(blurred | {"sharpness": 0.0})
-    assert "softer than 99 %" in wording.focus(soft) and "focus at full size" in suggestion.suggestion(soft)
-
-
 def test_a_large_even_picture_is_not_called_small(tmp_path):
     assert "or too even," in wording.focus(findings(photograph(tmp_path, np.full((600, 800, 3), 128))))
-
-
-@pytest.mark.parametrize(("strength", "sure"), [(0.75, False), (0.95, True)])
-def test_only_a_clear_line_is_to_be_levelled(strength, sure):
-    found = made_up(tilt=-4.0, strength=strength)
-    assert ("A horizon was found" in wording.composition(found)) == sure
-    assert ("What may be a horizon was found" in wording.composition(found)) != sure
-    assert ("Level the horizon" in suggestion.suggestion(found)) == sure
-    assert "4.0 degrees anticlockwise" in wording.composition(found)
-
-
-@pytest.mark.parametrize(("x", "said"), [(0.45, False), (0.8, True), (0.2, True)])
-def test_what_stands_out_in_the_middle_does_not_weigh_on_one_side(x, said):
-    assert ("heavier on one side" in wording.composition(made_up({"balance": 0.1}, x=x))) == said
-    assert "very heavier" not in wording.composition(made_up({"balance": 0.0}, x=x))
-    assert "evenly weighted" in wording.composition(made_up({"balance": 0.99}, x=x))
 
 
 def test_two_colours_are_not_called_many(tmp_path):
@@ -134,18 +87,6 @@ def test_two_colours_are_not_called_many(tmp_path):
     pixels[:, :200], pixels[:, 200:] = (240, 150, 40), (40, 130, 220)
     text = wording.colour(findings(photograph(tmp_path, pixels)))
     assert "hues far apart" in text and "many" not in text
-
-
-def test_percentiles_are_never_all_photographs():
-    dark = made_up({"brightness": 0.5, "highlights": 0.0})
-    assert "darker than 99 % of photographs" in suggestion.suggestion(dark)
-
-
-@pytest.mark.parametrize(("animal", "both"), [(0.7, False), (0.4, True)])
-def test_the_kind_is_named_with_its_rival_where_it_is_not_clear(animal, both):
-    seen = probes.Seen({"Object": 0.3, "Animal": animal}, (("tench", 0.5), ("eel", 0.1)), 0.5, 50, 0.2, 50)
-    found = wording.Findings({}, made_up().where, seen)
-    assert wording.subject(found) == f"It looks like a picture of the kind animal{' or object' if both else ''}."
 
 
 @pytest.fixture(scope="module")
@@ -168,6 +109,18 @@ def test_it_says_that_no_model_sees(one):
     assert one.by == "measured"
     assert any("no vision-language model is loaded" in note for note in one.notes)
     assert "cannot be measured" in one.sections["feeling"].text
+
+
+def test_a_photograph_that_the_probes_learned_from_is_said_to_be_known(tmp_path, monkeypatch):
+    import dataclasses
+
+    from beholder.scorers import provenance
+
+    path = photograph(tmp_path, scene())
+    assert measured.KNOWN not in measured.critique(path).notes
+    plain = probes.Probes.load
+    monkeypatch.setattr(probes.Probes, "load", lambda: dataclasses.replace(plain(), seen=provenance.fingerprints([path])))
+    assert measured.KNOWN in measured.critique(path).notes
 
 
 def test_json_has_no_nan_and_the_same_numbers(one):

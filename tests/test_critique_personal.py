@@ -1,5 +1,7 @@
 """The rater's own part of a critique: what somebody weighs is found from ratings, and nothing is said from too few."""
 
+import re
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -7,6 +9,7 @@ from PIL import Image
 from beholder.critique.measured import critique as measured
 from beholder.critique.measured import personal
 from beholder.errors import BeholderError
+from beholder.paths import cache_dir
 from beholder.rater import Rater
 from beholder.ratings import Rating, Ratings
 from beholder.scale import Scale
@@ -76,6 +79,35 @@ def test_the_percentile_and_the_points_are_those_of_bayes_rule(colours):
         assert one.here == pytest.approx(z[0, k - 1], abs=1e-6)
 
 
+def test_ten_ratings_are_enough_and_nine_are_not(colours):
+    folder, names = colours
+    notes = {n: personal.view(folder / names[0][0], rater=rater_of(colours, n, likes=1), look_in=[folder]).notes for n in (9, 10)}
+    assert any("is said from 10 on" in note for note in notes[9]) and not any("is said from 10 on" in note for note in notes[10])
+
+
+def test_the_most_telling_for_the_image_comes_first(colours, monkeypatch):
+    folder, names = colours
+    monkeypatch.setattr(personal, "certain", lambda model, mean, spread: list(range(len(model.names))))
+    found, _ = personal.weighs(folder / names[0][0], rater=rater_of(colours, 40, likes=1), look_in=[folder])
+    telling = [abs(one.weight * one.here) for one in found]
+    assert len(telling) == len(personal.NAMES) and telling == sorted(telling, reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("percentile", "here", "said"),
+    [
+        (92, 1.2, "cares more for warm colours than 92 % of people (+0.30 points per standard deviation); this image has more of it than most (+1.2"),
+        (8, -1.2, "cares less for warm colours than 92 % of people (+0.30 points per standard deviation); this image has less of it than most (-1.2"),
+        (99.9, 1.2, "cares more for warm colours than 99 % of people"),
+        (0.1, 1.2, "cares less for warm colours than 99 % of people"),
+        (92, 0.3, "about average"),
+        (92, None, "cannot be measured"),
+    ],
+)
+def test_what_is_said_of_a_weight(percentile, here, said):
+    assert said in personal._sentence("warmth", weight=0.3, percentile=percentile, here=here)
+
+
 def test_few_ratings_say_nothing_of_weights(colours):
     folder, names = colours
     view = personal.view(folder / names[0][0], rater=rater_of(colours, 5, likes=1), look_in=[folder])
@@ -91,7 +123,11 @@ def test_a_critique_for_somebody(colours):
     told = made.to_json()["personal"]
     assert told["rater"] == "anna" and told["scorer"].startswith("taste")
     assert "warmth" in [one["attribute"] for one in told["weighs"]]
-    assert any("counts most here" in note for note in told["notes"])
+    (most,) = [note for note in told["notes"] if "counts most here" in note]
+    points = [abs(float(value)) for value in re.findall(r"\(([+-][\d.]+)\)", most)]
+    assert len(points) == 3 and points == sorted(points, reverse=True)
+    why = personal._eye(str(cache_dir())).explain(folder / names[0][0], rater=rater_of(colours, 40, likes=1), look_in=[folder])
+    assert points[0] == pytest.approx(max(abs(value) for _, value in why.influences), abs=0.006)
 
 
 def test_certain_names_only_what_is_far_from_the_average():

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.stats import multivariate_normal
 
 from beholder.critique.measured import tastes
 
@@ -30,6 +31,28 @@ def test_planted_distribution_is_found():
     assert found.covariance == pytest.approx(covariance, abs=0.0016)
     assert found.noise == pytest.approx(noise, rel=0.05)
     assert found.centre == pytest.approx(values.mean(axis=0))
+
+
+def test_the_likelihood_is_that_of_the_normal_distribution_and_the_fit_is_at_its_top():
+    """By brute force: the ratings of a rater are jointly normal with covariance X S X' + noise I."""
+    values, rater, image, scores, *_ = world(raters=60, per_rater=12, images=60, seed=3)
+    found = tastes.learn(NAMES, values, rater, image, scores)
+    design = np.column_stack([np.ones(len(values)), (values - values.mean(axis=0)) / values.std(axis=0)])
+    rows = [(design[image[rater == one]], scores[rater == one]) for one in np.unique(rater)]
+
+    def brute(mean, covariance, noise):
+        return sum(multivariate_normal.logpdf(y, x @ mean, x @ covariance @ x.T + noise * np.eye(len(y))) for x, y in rows)
+
+    sums = [np.stack([x.T @ x for x, _ in rows]), np.stack([x.T @ y for x, y in rows]), np.array([y @ y for _, y in rows]), np.array([len(y) for _, y in rows])]
+    best = brute(found.mean, found.covariance, found.noise)
+    for mean, covariance, noise in ((found.mean, found.covariance, found.noise), (np.full(4, 0.2), 0.02 * np.eye(4), 0.03)):
+        less = 0.5 * len(scores) * np.log(2 * np.pi)
+        assert tastes._likelihood(*sums, mean, covariance, noise) - less == pytest.approx(brute(mean, covariance, noise), abs=1e-6)
+    for factor in (0.85, 1.15):
+        assert brute(found.mean, factor * found.covariance, found.noise) < best
+        assert brute(found.mean, found.covariance, factor * found.noise) < best
+    for step in 0.02 * np.vstack([np.eye(4), -np.eye(4)]):
+        assert brute(found.mean + step, found.covariance, found.noise) < best
 
 
 def test_posterior_is_bayes_rule():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import subprocess
 import sys
+import time
 
 import pytest
 import torch
@@ -229,6 +230,24 @@ def test_beholder_mini_writes_numbers_only():
 
 def test_text_models_are_still_text_models(model):
     assert isinstance(model("llama"), TextChat) and not model("llama").sees
+
+
+def test_closing_early_stops_the_model_after_the_next_token():
+    written = []
+
+    def generate(*, streamer, stopping_criteria):
+        streamer.put(torch.zeros((1, 3), dtype=torch.long))  # the prompt
+        for number in range(3000):
+            written.append(number)
+            streamer.put(torch.tensor([number]))
+            time.sleep(0.001)  # as if it were computed
+            if bool(stopping_criteria(torch.zeros((1, 4), dtype=torch.long), None).all()):
+                return
+
+    tokens = tokens_of(generate)
+    assert [next(tokens), next(tokens)] == [0, 1]
+    tokens.close()
+    assert 2 <= len(written) < 3000
 
 
 def test_errors_of_the_model_come_out_of_the_thread():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import sys
 import warnings
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from beholder.cli import chat_model, options
-from beholder.cli.output import note, on_terminal, print_json, progress_bar
+from beholder.cli.output import json_line, note, on_terminal, print_json, progress_bar
 from beholder.cli.people import Who, who
 
 if TYPE_CHECKING:
@@ -156,7 +155,7 @@ def _write(out: Path, made: list[Critique]) -> None:
     partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text("".join(json.dumps(one.to_json(), ensure_ascii=False, allow_nan=False) + "\n" for one in made), encoding="utf-8")
+        partial.write_text("".join(json_line(one.to_json()) + "\n" for one in made), encoding="utf-8")
         os.replace(partial, out)
     except OSError as error:
         raise BeholderError(f"{out} cannot be written ({error.strerror or error}): choose another file for --out") from None

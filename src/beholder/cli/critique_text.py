@@ -33,7 +33,7 @@ def show(critique: Critique, *, details: bool | None, first: bool) -> None:
     if not first:
         console.print()
     by = " (measured: no vision-language model is loaded)" if critique.by == "measured" else f", by {critique.by}"
-    _line(console, f"{critique.image}{by}", style="bold underline")
+    _line(console, "".join(sign if sign.isprintable() else "?" for sign in critique.image) + by, style="bold underline")  # a line break may be in a name
     for name, section in critique.sections.items():
         _section(console, name.capitalize(), section.text, wide=wide)
         if details is None and section.evidence:

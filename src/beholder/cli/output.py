@@ -25,13 +25,18 @@ def note(message: str) -> None:
 
 
 def print_json(value: object) -> None:
-    """One line of JSON on standard output; signs that its encoding lacks (odd file names) are escaped."""
+    """One line of JSON on standard output."""
+    print(json_line(value, encoding=sys.stdout.encoding or "utf-8"))
+
+
+def json_line(value: object, *, encoding: str = "utf-8") -> str:
+    """JSON without a line break; signs that the encoding lacks (odd file names) are escaped."""
     text = json.dumps(value, ensure_ascii=False, allow_nan=False)
     try:
-        text.encode(sys.stdout.encoding or "utf-8")
+        text.encode(encoding)
     except UnicodeEncodeError:
         text = json.dumps(value, allow_nan=False)
-    print(text)
+    return text
 
 
 def note_wait(what: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 
 from beholder.backbones.chat import ChatModel, ChatRequest, NoAnswer, Reply
@@ -129,12 +130,13 @@ def _answer(chat: ChatModel, request: ChatRequest, stream: Callable[[str], None]
 
 
 def _read_along(chat: ChatModel, request: ChatRequest, stream: Callable[[str], None], *, max_tokens: int) -> Reply:
-    pieces = chat.stream(request, max_tokens=max_tokens)
-    while True:
-        try:
-            stream(next(pieces))
-        except StopIteration as end:
-            return end.value
+    with closing(chat.stream(request, max_tokens=max_tokens)) as pieces:  # whoever reads along may stop: the model stops, too
+        while True:
+            try:
+                piece = next(pieces)
+            except StopIteration as end:
+                return end.value
+            stream(piece)
 
 
 def _sentence(name: str) -> str:

@@ -71,13 +71,3 @@ def noise(luma: np.ndarray) -> float:
     diagonal = np.abs(diagonal[::2, ::2])
     diagonal = diagonal[diagonal > 1e-4]
     return float(np.median(diagonal) / _MAD) if diagonal.size else 0.0
-
-
-def sharpest(luma: np.ndarray) -> tuple[float, float]:
-    """(x, y), shares of width and height from the upper left, of the area with most fine detail; nan without structure."""
-    if luma.std(dtype=np.float64) < FLAT:
-        return float("nan"), float("nan")
-    height, width = luma.shape
-    detail = ndimage.gaussian_filter(np.abs(ndimage.laplace(luma)), 0.04 * max(height, width), mode="constant", truncate=3)
-    y, x = np.unravel_index(int(detail.argmax()), detail.shape)
-    return float(x + 0.5) / width, float(y + 0.5) / height

@@ -171,7 +171,7 @@ def _section(name: str) -> str:
 def _sentence(name: str, *, weight: float, percentile: float, here: float | None) -> str:
     """`here`: see `Weighs`; None where it cannot be measured in this image."""
     more = percentile >= 50
-    share = percentile if more else 100 - percentile
+    share = min(percentile if more else 100 - percentile, 99)  # nobody is known to be beyond everybody
     text = f"cares {'more' if more else 'less'} for {LIKING[name]} than {share:.0f} % of people ({weight:+.2f} points per standard deviation)"
     if here is None:
         return f"{text}; in this image that cannot be measured"

@@ -16,10 +16,10 @@ from PIL import Image
 
 from beholder.critique.measured.colour import colour, lab
 from beholder.critique.measured.composition import composition
-from beholder.critique.measured.focus import focus, grey, sharpest
-from beholder.critique.measured.horizon import Horizon, horizon
+from beholder.critique.measured.focus import focus, grey
+from beholder.critique.measured.horizon import horizon
 from beholder.critique.measured.light import light
-from beholder.critique.measured.saliency import Salient, salient
+from beholder.critique.measured.saliency import salient
 from beholder.errors import BeholderError
 from beholder.kept_table import KeptTable
 from beholder.paths import cache_dir
@@ -40,15 +40,12 @@ class Attribute:
         name: as in `ATTRIBUTES`.
         section: of a critique (`critique.base.SECTIONS`): "light", "colour", "focus" or "composition".
         unit: "" for plain numbers.
-        low, high: how an image with little, and with much of it is called.
         how: one sentence: what exactly is measured, and what more of it means.
     """
 
     name: str
     section: str
     unit: str
-    low: str
-    high: str
     how: str
 
 
@@ -62,7 +59,6 @@ class Where:
         horizon_tilt: degrees, positive = turned clockwise.
         horizon_height: share of the height from the LOWER edge, in the middle of the width.
         horizon_strength: 0 to 1; 0 without a horizon.
-        sharpest_x, sharpest_y: middle of the area with most fine detail.
     """
 
     x: float
@@ -71,32 +67,30 @@ class Where:
     horizon_tilt: float
     horizon_height: float
     horizon_strength: float
-    sharpest_x: float
-    sharpest_y: float
 
 
 _TABLE = (
-    ("brightness", "light", "L*", "dark", "bright", "Mean lightness (CIE L*) of the pixels, 0 black to 100 white; more is brighter."),
-    ("contrast", "light", "L*", "flat", "contrasty", "Standard deviation of the lightness (CIE L*) of the pixels; more is more contrast."),
-    ("shadows", "light", "share of pixels", "open shadows", "blocked shadows", "Share of pixels that are as good as black (L* below 3); more is more lost in the dark."),
-    ("highlights", "light", "share of pixels", "no burnt highlights", "burnt highlights", "Share of pixels that are as good as white (L* above 98); more is more lost in the light."),
-    ("tonal range", "light", "L*", "narrow tones", "full tones", "Distance from the 1st to the 99th percentile of the lightness (CIE L*); more uses more of the way from black to white."),
-    ("colourfulness", "colour", "", "hardly coloured", "colourful", "Colourfulness M of Hasler and Suesstrunk (2003), 0 grey to about 109 extremely colourful; more is more colourful."),
-    ("saturation", "colour", "", "muted", "saturated", "HSV saturation of the pixels weighted with their brightness, 0 grey to 1 pure; more is purer colours."),
-    ("warmth", "colour", "b*", "cool", "warm", "Mean b* of CIE L*a*b*: below 0 blue, above 0 yellow; more is warmer."),
-    ("hue focus", "colour", "", "many hues", "one hue", "Length of the mean hue direction weighted with chroma, 0 hues all around the colour wheel to 1 a single hue; more is fewer hues."),
-    ("hue harmony", "colour", "", "hues that clash", "hues in harmony", "How near the hues come to the best of the harmonic templates of Cohen-Or et al. (2006), 0 no nearer than all hues alike to 1 inside it; more is more harmonious by that rule."),
-    ("sharpness", "focus", "log10", "soft", "crisp", f"Logarithm of the variance of the Laplacian at {SIDE} pixels on the longer side; more is more fine detail."),
-    ("blur", "focus", "", "no blur", "blurred", f"Blur by Crete et al. (2007) at {SIDE} pixels on the longer side, 0 sharp to 1 blurred; more is more blurred."),
-    ("noise", "focus", "levels of 255", "clean", "noisy", f"Standard deviation of noise from the finest wavelet coefficients at {SIDE} pixels on the longer side; more is noisier, but fine texture counts as noise."),
-    ("subject isolation", "focus", "log2", "subject no crisper than the rest", "subject crisper than the rest", "Logarithm of the fine detail in the region that stands out over that in the rest; 1 is twice as much, more sets it off more."),
-    ("thirds", "composition", "", "far from the thirds", "on a crossing of thirds", "Nearness of the region that stands out to the nearest crossing of the lines of thirds: 1 on it, 0.5 in the middle, 0 in a corner; more is nearer."),
-    ("centring", "composition", "", "off-centre", "centred", "Nearness of the region that stands out to the middle: 1 in it, 0 in a corner; more is nearer."),
-    ("balance", "composition", "", "weight on one side", "weight on both sides", "1 less the difference of the visual weight of the left and the right half: 0 all on one side, 1 equal; more is more balanced."),
-    ("symmetry", "composition", "", "asymmetric", "symmetric", "Correlation of the lightness with its mirror image, left to right, -1 to 1; more is more symmetric."),
-    ("simplicity", "composition", "share of pixels", "busy", "simple", "Share of pixels that are no edge; more is emptier and simpler."),
-    ("horizon tilt", "composition", "degrees", "tilted anticlockwise", "tilted clockwise", "Angle of the horizon, where a clear one was found: 0 level, above 0 turned clockwise."),
-    ("horizon height", "composition", "share of height", "low horizon", "high horizon", "Height of the horizon above the lower edge, where a clear one was found: 0 lower edge, 1 upper edge; more is higher."),
+    ("brightness", "light", "L*", "Mean lightness (CIE L*) of the pixels, 0 black to 100 white; more is brighter."),
+    ("contrast", "light", "L*", "Standard deviation of the lightness (CIE L*) of the pixels; more is more contrast."),
+    ("shadows", "light", "share of pixels", "Share of pixels that are as good as black (L* below 3); more is more lost in the dark."),
+    ("highlights", "light", "share of pixels", "Share of pixels that are as good as white (L* above 98); more is more lost in the light."),
+    ("tonal range", "light", "L*", "Distance from the 1st to the 99th percentile of the lightness (CIE L*); more uses more of the way from black to white."),
+    ("colourfulness", "colour", "", "Colourfulness M of Hasler and Suesstrunk (2003), 0 grey to about 109 extremely colourful; more is more colourful."),
+    ("saturation", "colour", "", "HSV saturation of the pixels weighted with their brightness, 0 grey to 1 pure; more is purer colours."),
+    ("warmth", "colour", "b*", "Mean b* of CIE L*a*b*: below 0 blue, above 0 yellow; more is warmer."),
+    ("hue focus", "colour", "", "Length of the mean hue direction weighted with chroma, 0 hues all around the colour wheel, or opposite ones, to 1 a single hue; more is fewer hues."),
+    ("hue harmony", "colour", "", "How near the hues come to the best of the harmonic templates of Cohen-Or et al. (2006), 0 no nearer than all hues alike to 1 inside it; more is more harmonious by that rule."),
+    ("sharpness", "focus", "log10", f"Logarithm of the variance of the Laplacian at {SIDE} pixels on the longer side; more is more fine detail."),
+    ("blur", "focus", "", f"Blur by Crete et al. (2007) at {SIDE} pixels on the longer side, 0 sharp to 1 blurred; more is more blurred."),
+    ("noise", "focus", "levels of 255", f"Standard deviation of noise from the finest wavelet coefficients at {SIDE} pixels on the longer side; more is noisier, but fine texture counts as noise."),
+    ("subject isolation", "focus", "log2", "Logarithm of the fine detail in the region that stands out over that in the rest; 1 is twice as much, more sets it off more."),
+    ("thirds", "composition", "", "Nearness of the region that stands out to the nearest crossing of the lines of thirds: 1 on it, 0.5 in the middle, 0 in a corner; more is nearer."),
+    ("centring", "composition", "", "Nearness of the region that stands out to the middle: 1 in it, 0 in a corner; more is nearer."),
+    ("balance", "composition", "", "1 less the difference of the visual weight of the left and the right half: 0 all on one side, 1 equal; more is more balanced."),
+    ("symmetry", "composition", "", "Correlation of the lightness with its mirror image, left to right, -1 to 1; more is more symmetric."),
+    ("simplicity", "composition", "share of pixels", "Share of pixels that are no edge; more is emptier and simpler."),
+    ("horizon tilt", "composition", "degrees", "Angle of the horizon, where a clear one was found: 0 level, above 0 turned clockwise."),
+    ("horizon height", "composition", "share of height", "Height of the horizon above the lower edge, where a clear one was found: 0 lower edge, 1 upper edge; more is higher."),
 )  # fmt: skip
 ATTRIBUTES: dict[str, Attribute] = {row[0]: Attribute(*row) for row in _TABLE}
 
@@ -105,41 +99,35 @@ def measure(image: str | os.PathLike | np.ndarray) -> dict[str, float]:
     """Attribute -> value, in the order of `ATTRIBUTES`; nan where it cannot be measured.
 
     Args:
-        image: a path, or [h, w, 3] uint8 (sRGB). Everything is measured at `SIDE` pixels along the longer side.
+        image: a path, or [h, w, 3] uint8 (sRGB). Everything is measured at `SIDE` pixels along the longer side. What was measured in a file is kept
+            by content and `VERSION` in the cache folder, and never measured again.
 
     Raises:
         UnreadableImage: the file cannot be read as an image.
         BeholderError: the array is no image.
     """
-    values = _look(_pixels(image))[0]
-    return {name: values[name] for name in ATTRIBUTES}
+    return measure_and_locate(image)[0]
 
 
 def locate(image: str | os.PathLike | np.ndarray) -> Where:
-    """Where the salient region, the horizon and the sharpest area are. Arguments and errors as of `measure`."""
+    """Where the salient region and the horizon are. Arguments and errors as of `measure`."""
     return measure_and_locate(image)[1]
 
 
 def measure_and_locate(image: str | os.PathLike | np.ndarray) -> tuple[dict[str, float], Where]:
     """Both `measure` and `locate`, read and computed once."""
-    pixels = _pixels(image)
-    values, found, line = _look(pixels)
-    x, y = sharpest(grey(pixels))
-    nothing = math.nan
-    return {name: values[name] for name in ATTRIBUTES}, Where(
-        x=found.x if found else nothing,
-        y=found.y if found else nothing,
-        box=found.box if found else (nothing,) * 4,
-        horizon_tilt=line.tilt if line else nothing,
-        horizon_height=line.height if line else nothing,
-        horizon_strength=line.strength if line else 0.0,
-        sharpest_x=x,
-        sharpest_y=y,
-    )
+    if isinstance(image, np.ndarray):
+        return _understood(_look(_pixels(image)))
+    kept, content = _Kept(), content_hash(image)
+    numbers = kept.get(content)
+    if numbers is None:
+        numbers = _look(_pixels(image))
+        kept.put([(content, numbers)])
+    return _understood(numbers)
 
 
 def measure_all(images: Sequence[str | os.PathLike], *, progress: Callable[[int, int, str], None] | None = None) -> dict[str, np.ndarray]:
-    """Attribute -> [n] float64. What was measured is kept by content and `VERSION` in the cache folder, and never measured again.
+    """Attribute -> [n] float64; kept as `measure` keeps them.
 
     Args:
         progress: called with (images done, of how many, what is done).
@@ -157,12 +145,12 @@ def measure_all(images: Sequence[str | os.PathLike], *, progress: Callable[[int,
             content = content_hash(image)
             known = kept.get(content)
             if known is None:
-                known = np.array(list(measure(image).values()))
+                known = _look(_pixels(image))
                 new.append((content, known))
                 if len(new) == _KEPT_EVERY:
                     kept.put(new)
                     new = []
-            table[i] = known
+            table[i] = known[: len(ATTRIBUTES)]
     finally:  # also if one of them cannot be read: the others need not be measured again
         kept.put(new)
     if progress is not None:
@@ -209,14 +197,23 @@ def _pixels(image: str | os.PathLike | np.ndarray) -> np.ndarray:
     return np.asarray(photo)
 
 
-def _look(pixels: np.ndarray) -> tuple[dict[str, float], Salient | None, Horizon | None]:
+def _look(pixels: np.ndarray) -> np.ndarray:
+    """[h, w, 3] -> the values of `ATTRIBUTES`, then the nine numbers of `Where`."""
     lab_pixels, luma = lab(pixels), grey(pixels)
     lightness = lab_pixels[..., 0]
     found, line = salient(lab_pixels), horizon(lab_pixels)
     values = light(lightness) | colour(pixels, lab_pixels) | focus(luma, found.mask(luma.shape) if found else None) | composition(lightness, found)
     values["horizon tilt"] = line.tilt if line else math.nan
     values["horizon height"] = line.height if line else math.nan
-    return values, found, line
+    region = (found.x, found.y, *found.box) if found else (math.nan,) * 6
+    return np.array([*(values[name] for name in ATTRIBUTES), *region, *((line.tilt, line.height, line.strength) if line else (math.nan, math.nan, 0.0))])
+
+
+def _understood(numbers: np.ndarray) -> tuple[dict[str, float], Where]:
+    """What `_look` gave, with names."""
+    values = numbers.tolist()
+    x, y, *box, tilt, height, strength = values[len(ATTRIBUTES) :]
+    return dict(zip(ATTRIBUTES, values, strict=False)), Where(x, y, tuple(box), tilt, height, strength)
 
 
 class _Kept:
@@ -228,7 +225,7 @@ class _Kept:
 
     def get(self, content: str) -> np.ndarray | None:
         rows = self._table.read("SELECT numbers FROM measured WHERE content = ? AND version = ?", (content, VERSION))
-        if not rows or len(rows[0][0]) != 8 * len(ATTRIBUTES):
+        if not rows or len(rows[0][0]) != 8 * (len(ATTRIBUTES) + 9):
             return None
         return np.frombuffer(rows[0][0], dtype="<f8").astype(np.float64)
 
