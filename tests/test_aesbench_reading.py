@@ -78,7 +78,7 @@ def test_what_was_inferred_is_said(tmp_path):
 def test_hidden_answers_are_no_error(tmp_path):
     benchmark = read(layout.write_official(tmp_path, answers="none"))
     assert {(q.answer, q.reference) for q in benchmark.questions} == {("", "")}
-    assert any("12 of 12 of AesP" in note and "not be scored" in note for note in benchmark.notes)
+    assert any("12 of 12 of AesP" in note and "only AesI, by a judge" in note for note in benchmark.notes)
 
 
 def test_missing_images_are_named_and_left_out(tmp_path):

@@ -119,7 +119,7 @@ def test_an_interrupted_build_repeats_no_call(world, tmp_path, own_folders, erro
         done = len((tmp_path / "out" / "written.jsonl").read_text().splitlines()) - 1
         assert done == 3 and not (tmp_path / "out" / "aesmmit.json").exists()
         for thread in threading.enumerate():
-            if thread.name.startswith("beholder"):
+            if thread.name.startswith("beholder-chat"):
                 thread.join(10)
         asked = len(server.requests)
         assert asked <= 4, "one may have been under way"

@@ -354,3 +354,9 @@ def test_the_demo(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "Mara, with 8 ratings" in done.stdout and "Jonas, with 8 ratings" in done.stdout and "flower.jpg" in done.stdout
     assert (tmp_path / "demo" / "contact-sheet.html").read_text().count("data:image/jpeg") == 30
+
+
+@pytest.mark.parametrize(("arguments", "meant"), [(("bench", "aesbanch"), "beholder bench aesbench"), (("train", "aesexprt[epochs=2]"), "beholder train aesexpert")])
+def test_a_slip_in_what_stands_behind_a_verb(arguments, meant):
+    result = beholder(*arguments)
+    assert result.exit_code == 2 and f"did you mean {meant}?" in result.stderr

@@ -231,7 +231,7 @@ def test_a_projection_of_other_features_is_refused(tmp_path):
         ("Is the sky overexposed, or blown out?", ["light"]),
         ("Is the white balance right?", ["colour"]),
         ("Is it crooked or cluttered?", ["composition"]),
-        ("Where is the subject?", ["composition", "subject"]),
+        ("Where is the subject?", ["composition"]),
         ("Where was this taken?", []),
         ("What was it like to be there?", []),
         ("Does it look like the sea?", []),
@@ -260,3 +260,28 @@ def test_a_question_about_a_horizon_that_was_not_found_says_so(tmp_path):
 def test_what_is_not_measured_is_refused(tmp_path):
     with pytest.raises(BeholderError, match="no vision-language model is loaded"):
         answer(photograph(tmp_path, scene()), "Who is the man on the left?")
+
+
+@pytest.mark.parametrize(
+    ("question", "number"),
+    [
+        ("Does it follow the rule of thirds?", "Thirds"),
+        ("Is the subject in the middle?", "Centring"),
+        ("How noisy is it?", "Noise"),
+        ("Is it too dark?", "Brightness is"),
+    ],
+)
+def test_a_question_that_names_an_attribute_gets_its_number(tmp_path, question, number):
+    text = answer(photograph(tmp_path, np.array(image_files.picture(400, 300))), question)
+    assert number in text and "picture of" not in text
+
+
+@pytest.mark.parametrize("question", ["How old is the person in the light?", "What is in the background?", "Why does the light work?"])
+def test_words_that_are_measured_do_not_make_a_question_measurable(question):
+    assert sections(question) == []
+
+
+def test_tones_that_reach_black_are_not_called_narrow(tmp_path):
+    text = wording.light(findings(photograph(tmp_path, np.where(np.arange(400)[:, None, None] < 390, 0, 40) + np.zeros((400, 300, 3)))))
+    assert "97 % of the pixels are as good as black" in text or "98 % of the pixels are as good as black" in text
+    assert "without full blacks" not in text

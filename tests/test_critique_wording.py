@@ -17,7 +17,7 @@ def made_up(values=(), *, colourfulness=40.0, x=0.5, y=0.5, tilt=math.nan, stren
 
 def test_an_average_picture_has_no_faults_and_no_adjectives():
     found = made_up()
-    assert suggestion.suggestion(found).startswith("Nothing that was measured")
+    assert suggestion.suggestion(found).startswith("None of the faults")
     assert [wording.called(found, name) for name in wording.WORDS] == [""] * len(wording.WORDS)
 
 
@@ -62,7 +62,7 @@ def test_percentiles_are_never_all_photographs():
 def test_the_kind_is_named_with_its_rival_where_it_is_not_clear(animal, both):
     seen = probes.Seen({"Object": 0.3, "Animal": animal}, (("tench", 0.5), ("eel", 0.1)), 0.5, 50, 0.2, 50)
     found = wording.Findings({}, made_up().where, seen)
-    assert wording.subject(found) == f"It looks like a picture of the kind animal{' or object' if both else ''}."
+    assert wording.subject(found) == f"It looks like a picture of an animal{' or an object' if both else ''}."
 
 
 def seen_as(liked=50.0, disputed=50.0, kinds=(("Object", 0.3), ("Animal", 0.7))):
@@ -89,7 +89,8 @@ def test_how_liked_and_how_disputed():
 
 
 def test_the_lines_of_thirds_are_named_only_close_to_a_crossing():
-    assert "lines of thirds" in wording.composition(made_up({"thirds": 0.97}))
+    assert "lines of thirds" in wording.composition(made_up({"thirds": 0.97}, x=0.3, y=0.3))
+    assert "lines of thirds" not in wording.composition(made_up({"thirds": 0.97})), "in the middle of the frame"
     assert "lines of thirds" not in wording.composition(made_up()) and "lines of thirds" not in wording.composition(made_up({"thirds": 0.5}))
 
 
@@ -110,6 +111,6 @@ def test_what_stands_out_at_the_edge_is_to_get_room(x, y, place):
 def test_nothing_is_said_of_what_could_not_be_measured():
     nothing = dataclasses.replace(made_up(), values=dict.fromkeys(ATTRIBUTES, math.nan) | {"colourfulness": 40.0})
     assert [wording.called(nothing, name) for name in wording.WORDS if name != "colourfulness"] == [""] * (len(wording.WORDS) - 1)
-    assert suggestion.suggestion(nothing).startswith("Nothing that was measured")
+    assert suggestion.suggestion(nothing).startswith("None of the faults")
     for section in ("light", "focus", "colour", "composition"):
         assert all(one.percentile is None for one in wording.evidence(nothing, section) if math.isnan(one.value))

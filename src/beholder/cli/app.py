@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import errno
 import os
 import sys
@@ -54,6 +55,9 @@ class Verbs(TyperGroup):
         if (verb, what.partition("[")[0].lower()) in SPECIAL:
             name = f"{verb} {what.partition('[')[0].lower()}"
             return name, self.commands[name], args[1:] if verb == "train" else args[2:]  # options of a training stand in its name
+        for known_verb, meant in SPECIAL:
+            if verb == known_verb and difflib.get_close_matches(what.partition("[")[0].lower(), [meant], cutoff=0.75):
+                raise BeholderError(f"there is no {what!r}: did you mean  beholder {verb} {meant}?")
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx):

@@ -79,7 +79,7 @@ def bench_aesbench(
     found: list[Answered] = []
     for label, name in labels.items():
         chat = grader if name == judge and grader is not None else _opened(name, calls)
-        made = _asked(benchmark, label, chat, style=prompts, max_tokens=max_tokens, out=folder)
+        made = _asked(benchmark, label, chat, style=prompts, max_tokens=max_tokens, out=folder, limited=limit is not None)
         found.append(_judged(benchmark, made, grader, judged=chat.name, repeats=repeats, shown=shown, seed=seed, out=folder))
         note(f"{label}: {chat.usage}")
         del chat  # its weights, before the next one is loaded
@@ -137,7 +137,7 @@ def _with_pictures(benchmark: Benchmark, root: Path, images: Path | None) -> Ben
     return benchmark if benchmark.images is not None or benchmark.files or there is None else replace(benchmark, images=there)
 
 
-def _asked(benchmark: Benchmark, name: str, chat: ChatModel, *, style: str, max_tokens: int, out: Path) -> Answered:
+def _asked(benchmark: Benchmark, name: str, chat: ChatModel, *, style: str, max_tokens: int, out: Path, limited: bool) -> Answered:
     from beholder.critique.aesbench.compare import Answered
     from beholder.critique.aesbench.runs import answers, answers_folder
     from beholder.critique.aesbench.submission import write_submission
@@ -145,6 +145,8 @@ def _asked(benchmark: Benchmark, name: str, chat: ChatModel, *, style: str, max_
 
     with progress_bar(f"asking {name}") as progress:
         given = answers(benchmark, chat=chat, out=out, style=style, max_tokens=max_tokens, progress=progress or lines_of_progress())
+    if limited:  # a part is nothing to send in, and must not take the place of the whole
+        return Answered(name, given, version=chat.version)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SkippedInput)  # what was not answered has been said
         files = write_submission(given, out / "submission" / answers_folder(out, chat.name).name, benchmark=benchmark)

@@ -37,7 +37,7 @@ def show(critique: Critique, *, details: bool | None, first: bool) -> None:
     for name, section in critique.sections.items():
         _section(console, name.capitalize(), section.text, wide=wide)
         if details is None and section.evidence:
-            _line(console, ", ".join(map(_briefly, section.evidence)), style="dim", indent=4)
+            _line(console, ", ".join(_briefly(one) for one in section.evidence if not math.isnan(one.value)), style="dim", indent=4)
         for one in section.evidence if details else ():
             _line(console, _at_length(one), style="dim", indent=4)
     if critique.personal is not None:

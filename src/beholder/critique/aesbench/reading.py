@@ -45,7 +45,7 @@ def read(
     scored = Counter(question.part for question in benchmark.questions if question.answer or question.reference)
     hidden = [f"{by_part[part] - scored[part]} of {by_part[part]} of {part}" for part in PARTS if scored[part] < by_part[part]]
     notes = (
-        [f"no answer is published for some questions ({', '.join(hidden)}): they can be asked, but not be scored here"] if hidden else []
+        [f"no answer is published for some questions ({', '.join(hidden)}): they can be asked, and only AesI, by a judge, be scored here"] if hidden else []
     )
     benchmark = replace(benchmark, notes=(*benchmark.notes, *notes))
     return _with_images(benchmark, file, Path(images) if images is not None else None) if needs_images else benchmark

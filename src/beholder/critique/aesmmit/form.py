@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import secrets
+import sys
 import threading
 import warnings
 from collections.abc import Callable
@@ -93,6 +94,11 @@ class _Server(ThreadingHTTPServer):
     token: str
     page: str
     words: str
+
+    def handle_error(self, request, client_address) -> None:
+        """A browser that goes away in the middle is no error of ours; everything else is shown as it is by default."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
 
 
 def _server(session: Session, *, port: int) -> _Server:

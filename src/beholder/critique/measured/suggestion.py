@@ -18,7 +18,7 @@ def suggestion(found: Findings) -> str:
     """The one thing to look at first; says so if nothing was found."""
     faults = sorted(_faults(found), key=lambda one: -one[0])
     if not faults:
-        return "Nothing that was measured is far from what photographs usually have, so there is nothing to mend by numbers."
+        return "None of the faults that can be measured was found: a tilted horizon, lost highlights or shadows, darkness, flatness, softness, a subject at the edge."
     return faults[0][1]
 
 
@@ -39,7 +39,7 @@ def _faults(found: Findings) -> Iterator[tuple[float, str]]:
     if dark <= 3 and values["highlights"] < CLIPPED:
         yield 1.5, f"Brighten it, if the darkness is not the point: it is darker than {min(100 - dark, MOST):.0f} % of photographs, and hardly anything is white."
     if found.percentile("contrast") <= 3:
-        yield 1.2, "Raise the contrast: its tones lie closer together than in 97 % of photographs."
+        yield 1.2, f"Raise the contrast: its tones lie closer together than in {min(100 - found.percentile('contrast'), MOST):.0f} % of photographs."
     if is_soft(found) and found.percentile("sharpness") <= 5:
         yield 1.4, "Look at the focus at full size, if the softness is not meant: it is softer than nearly all photographs. If that was motion, a shorter exposure helps."
     if not math.isnan(where.x) and (min(where.x, 1 - where.x) < EDGE or min(where.y, 1 - where.y) < EDGE):

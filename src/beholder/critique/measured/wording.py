@@ -108,8 +108,8 @@ def composition(found: Findings) -> str:
         parts.append("No region stands out clearly from the rest.")
     else:
         place = spot(where.x, where.y)
-        thirds = found.percentile("thirds")
-        rule = ", near a crossing of the lines of thirds" if thirds >= 75 and found.values["thirds"] >= 0.8 else ""
+        near = found.percentile("thirds") >= 75 and found.values["thirds"] >= 0.8 and place != "middle"
+        rule = ", near a crossing of the lines of thirds" if near else ""
         parts.append(f"What stands out most lies in the {place} of the frame{rule}.")
     words = [called(found, name) for name in ("balance", "symmetry", "simplicity")]
     if any(words):
@@ -131,6 +131,8 @@ def colour(found: Findings) -> str:
 
 def light(found: Findings) -> str:
     words = [called(found, name) for name in ("brightness", "contrast", "tonal range")]
+    if found.percentile("tonal range") < 50 and max(found.values["highlights"], found.values["shadows"]) >= CLIPPED:
+        words[-1] = ""  # narrow as its tones are, they reach black or white
     parts = [f"It is {_listed(words)}." if any(words) else "Brightness and contrast are about those of an average photograph."]
     for name, colour_name in (("highlights", "white"), ("shadows", "black")):
         if found.values[name] >= CLIPPED:
@@ -161,7 +163,7 @@ def subject(found: Findings) -> str:
         return "What it shows is not known, as the image encoder is not installed."
     kinds = sorted(seen.kind.items(), key=lambda one: -one[1])
     (best, share), (second, other) = kinds[0], kinds[1]
-    text = f"It looks like a picture of the kind {best.lower()}" + (f" or {second.lower()}" if share - other < 0.25 else "")
+    text = f"It looks like a picture of {_with_article(best)}" + (f" or {_with_article(second)}" if share - other < 0.25 else "")
     name, chance = seen.classes[0]
     if chance >= SURE:
         return f"{text}; of the 1000 ImageNet classes it is most like {name!r} ({100 * chance:.0f} %)."
@@ -192,6 +194,11 @@ def spot(x: float, y: float) -> str:
     if column == row == "middle":
         return "middle"
     return f"{row} {column}" if row != "middle" else f"{column} middle"
+
+
+def _with_article(kind: str) -> str:
+    """ "Animal" -> "an animal"."""
+    return f"{'an' if kind[0].lower() in 'aeiou' else 'a'} {kind.lower()}"
 
 
 def _listed(words: list[str]) -> str:

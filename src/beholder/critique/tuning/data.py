@@ -121,7 +121,7 @@ def keep(items: Sequence[Instruction], *, wrong: Mapping[str, str], chat: Conver
     if bad:
         count = sum(item.image in bad for item in items)
         listed = _listed([f"{name}: {reason.partition(':')[0]}" for name, reason in bad.items()])
-        sentences.append(f"{count} items are left out, as {len(bad)} images cannot be read ({listed}): put the files back or correct the paths")
+        sentences.append(f"{count} items are left out, as {len(bad)} images cannot be read ({listed}): give their folder with --images, or put the files back")
     if empty:
         sentences.append(f"{len(empty)} items are left out, as a question or answer is empty ({_listed(empty)}): correct them")
     if long:
