@@ -14,7 +14,7 @@ from PIL import Image
 import tiny_vlms
 import tuning_worlds
 from beholder.backbones.vlm.base import IGNORED
-from beholder.critique.aesmmit.instructions import Instruction
+from beholder.critique.aesmmit.instructions import Instruction, read_instructions
 from beholder.critique.tuning import TuningOptions, data
 from beholder.critique.tuning.conversation import SYSTEM, Conversations, check_base
 from beholder.critique.tuning.tiny import make_tiny_llava, tiny_llava
@@ -108,6 +108,15 @@ def test_what_cannot_be_learned_from_is_named(chat, tmp_path):
     assert "empty, none" in kept.left_out[1]
     refused(lambda: data.keep(items[1:3], wrong=wrong, chat=chat, max_length=2048), "2 items are left out", "1.png")
     refused(lambda: data.keep([], wrong={}, chat=chat, max_length=2048), "no items to learn from")
+
+
+def test_system_messages_of_items_are_not_dropped_in_silence(chat, tmp_path):
+    talk = [{"from": "system", "value": "You are a critic."}, {"from": "human", "value": "How is the light?"}, {"from": "gpt", "value": "Soft."}]
+    plain = [*talk[1:]]
+    (tmp_path / "a.json").write_text(json.dumps([{"id": "a", "conversations": talk}, {"id": "b", "conversations": plain}]))
+    kept = data.keep(read_instructions(tmp_path / "a.json"), wrong={}, chat=chat, max_length=2048)
+    assert [item.turns for item in kept.items] == [(("How is the light?", "Soft."),)] * 2
+    assert len(kept.left_out) == 1 and "system messages of 1 items" in kept.left_out[0]
 
 
 def test_images_are_looked_at_once(tmp_path, monkeypatch):

@@ -92,6 +92,11 @@ def check_images(items: Sequence[Instruction], *, images: Path, kept: Path | Non
     return {name: state[3] for name, state in found.items()}
 
 
+def _has_system_message(item: Instruction) -> bool:
+    stored = (item.read or {}).get("conversations")
+    return isinstance(stored, list) and any(isinstance(one, Mapping) and str(one.get("from", "")).lower() == "system" for one in stored)
+
+
 def keep(items: Sequence[Instruction], *, wrong: Mapping[str, str], chat: Conversations, max_length: int) -> Kept:
     """Leave out what cannot be learned from: a bad image, a question or answer that is empty, no answer left within `max_length` tokens.
 
@@ -128,6 +133,8 @@ def keep(items: Sequence[Instruction], *, wrong: Mapping[str, str], chat: Conver
         sentences.append(
             f"{len(long)} items are left out, as their questions alone are longer than {max_length} tokens ({_listed(long)}): raise max_length"
         )
+    if told := sum(map(_has_system_message, whole)):
+        sentences.append(f"the system messages of {told} items are left out, as the conversation template has its own: put what matters into the questions")
     if not whole:
         raise BeholderError(sentences[0] if sentences else "there are no items to learn from: give instruction data with at least one")
     return Kept(tuple(whole), tuple(sentences), cut)
