@@ -23,6 +23,7 @@ from beholder.critique.aesmmit.instructions import LETTERS, read_instructions
 from beholder.critique.aesmmit.questions import understood
 from beholder.critique.aesmmit.rules import written_by_rules
 from beholder.critique.aesmmit.writers import RuleWriter, open_question_writer
+from beholder.errors import BeholderError
 from beholder.located import SkippedInput
 from chat_server import serving
 from command_line import refused
@@ -119,7 +120,7 @@ def test_an_interrupted_build_repeats_no_call(world, tmp_path, own_folders, erro
         done = len((tmp_path / "out" / "written.jsonl").read_text().splitlines()) - 1
         assert done == 3 and not (tmp_path / "out" / "aesmmit.json").exists()
         for thread in threading.enumerate():
-            if thread.name.startswith("beholder-chat"):
+            if thread.name.startswith(("beholder-writer", "beholder-chat")):
                 thread.join(10)
         asked = len(server.requests)
         assert asked <= 4, "one may have been under way"
@@ -459,3 +460,15 @@ def test_the_stand_in_talks_about_images_in_pieces_and_grades(tmp_path):
         assert lines[-1] == "data: [DONE]" and len(lines) > 4
         text = "".join(choice["delta"].get("content", "") for line in lines[:-1] for choice in json.loads(line.removeprefix("data: "))["choices"])
         assert text == open_chat_model(f"{url}#x", keep=False).ask([ChatRequest("Goal: a lake\nWrite 2 new prompts")])[0].text
+
+
+def test_a_folder_of_photographs_is_not_filled(world, tmp_path):
+    feedback, images, _ = world
+    before = sorted(images.iterdir())
+    with pytest.raises(BeholderError, match="is a folder of photographs"):
+        build(feedback, images=images, writer=open_question_writer("rules"), out=images)
+    assert sorted(images.iterdir()) == before
+    mine = tmp_path / "mine"
+    build(feedback, images=images, writer=open_question_writer("rules"), out=mine)
+    (mine / "a.png").write_bytes(before[0].read_bytes())
+    assert build(feedback, images=images, writer=open_question_writer("rules"), out=mine).images, "a dataset of ours may hold images"

@@ -20,13 +20,14 @@ from beholder.critique.aesmmit.descriptions import descriptions, facts_of
 from beholder.critique.aesmmit.duplicates import too_common
 from beholder.critique.aesmmit.feedback import Feedback
 from beholder.critique.aesmmit.instructions import FILE, LETTERS, Instruction, choice_question, write_instructions
+from beholder.critique.aesmmit.ledger import FILE as WRITTEN
 from beholder.critique.aesmmit.ledger import Ledger
 from beholder.critique.aesmmit.questions import PER_IMAGE, Written, said
 from beholder.critique.aesmmit.reading import normalised
 from beholder.critique.aesmmit.writers import OneImage, QuestionWriter
 from beholder.errors import BeholderError
 from beholder.located import SHOWN, SkippedInput
-from beholder.photos import file_prefix, kind_of, why_no_image
+from beholder.photos import IMAGE_SUFFIXES, file_prefix, kind_of, why_no_image
 
 CHOOSE = "Answer with the letter of the right option."
 USELESS = 10  # images without a usable question, while there is none of any image, after which a writer is not asked further
@@ -191,10 +192,12 @@ def build(
 
 
 def _not_somebody_elses(out: Path) -> None:
-    """A README.md in `out` is replaced by the card: it must be one."""
+    """A README.md in `out` is replaced by the card: it must be one. And a dataset is not put between photographs."""
     readme = out / "README.md"
     if readme.is_file() and TITLE not in readme.read_text(encoding="utf-8", errors="replace"):
         raise BeholderError(f"{readme} is not the card of a dataset and would be lost: name a folder of its own with --out")
+    if out.is_dir() and not any((out / name).exists() for name in (FILE, WRITTEN)) and any(file.suffix.lower() in IMAGE_SUFFIXES for file in out.iterdir()):
+        raise BeholderError(f"{out} is a folder of photographs: name a folder of its own with --out")
 
 
 def _ask(asked: Mapping[str, OneImage], writer: QuestionWriter, ledger: Ledger, progress: Progress | None) -> tuple[int, tuple[int, int]]:

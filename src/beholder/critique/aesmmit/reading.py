@@ -16,6 +16,7 @@ from beholder.critique.aesmmit.feedback import valid_text
 from beholder.critique.aesmmit.questions import DIMENSIONS, QTYPES, WRONG, Written
 
 LONGEST_ANSWER, LONGEST_QUESTION = 60, 50  # words: "brief answers"
+MOST_TRIES = 1000  # brackets that are followed to their end; each may cost a pass over the rest
 _THOUGHT = re.compile(r"\A.*</think(?:ing)?>|<think(?:ing)?>.*?(?:</think(?:ing)?>|\Z)", re.DOTALL | re.IGNORECASE)
 _FENCE = re.compile(r"```[\w-]*")
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
@@ -131,8 +132,9 @@ def items_of(text: str) -> tuple[list[Any] | None, bool, bool]:
 def _items(text: str) -> list[Any]:
     """Every object of a text that can be told from the rest; those that cannot be read as texts."""
     found: list[Any] = []
-    start = text.find("{")
-    while start >= 0:
+    start, tries = text.find("{"), 0
+    while start >= 0 and tries < MOST_TRIES:
+        tries += 1
         end, inner = _end_of(text, start), text.find("{", start + 1)
         value = _value(text[start:end]) if end else None
         if value is not None:
