@@ -150,14 +150,6 @@ def _to_stderr(piece: str) -> None:
 
 def _write(out: Path, made: list[Critique]) -> None:
     """All lines at once: never half a file."""
-    from beholder.errors import BeholderError
+    from beholder.whole_file import write_whole
 
-    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text("".join(json_line(one.to_json()) + "\n" for one in made), encoding="utf-8")
-        os.replace(partial, out)
-    except OSError as error:
-        raise BeholderError(f"{out} cannot be written ({error.strerror or error}): choose another file for --out") from None
-    finally:
-        partial.unlink(missing_ok=True)
+    write_whole(out, "".join(json_line(one.to_json()) + "\n" for one in made), advice="choose another file for --out")

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
 
 from beholder import __version__
-from beholder.errors import BeholderError
+from beholder.whole_file import write_whole
 
 _SHORT = 30  # signs of a cell that is never broken into lines
 _STYLE = """
@@ -64,14 +63,7 @@ def write(path: Path, lines: Iterable[str]) -> Path:
     Raises:
         BeholderError: it cannot be written.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        partial.write_bytes(("\n".join(lines) + "\n").encode("utf-8", errors="backslashreplace"))
-        os.replace(partial, path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise BeholderError(f"{path} cannot be written ({error.strerror or error}): choose another place") from None
-    return path
+    return write_whole(path, "\n".join(lines) + "\n")
 
 
 def facts(pairs: Iterable[tuple[str, object]]) -> str:

@@ -14,7 +14,6 @@ from beholder.errors import BeholderError
 
 PARTS = ("AesP", "AesE", "AesA", "AesI")
 CHOICE_PARTS = ("AesP", "AesE", "AesA")
-TITLES = {"AesP": "perception", "AesE": "empathy", "AesA": "assessment", "AesI": "interpretation"}
 DIMENSIONS: dict[str, tuple[str, ...]] = {
     "AesP": ("technical quality", "colour and light", "composition", "content"),
     "AesE": ("emotion", "interest", "uniqueness", "vibe"),

@@ -8,7 +8,6 @@ import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
 from html import escape
 from itertools import islice, zip_longest
 from pathlib import Path
@@ -24,6 +23,7 @@ from beholder.critique.aesbench.published import published
 from beholder.critique.aesbench.questions import Question
 from beholder.errors import BeholderError, UnreadableImage
 from beholder.photos import read_photo
+from beholder.whole_file import write_whole
 
 RESULTS, PAGE = "results.json", "report.html"
 EXAMPLES = 24
@@ -44,9 +44,9 @@ def write(comparison: Comparison, out: str | os.PathLike) -> list[Path]:
     folder = Path(out)
     found = json.dumps(results(comparison), ensure_ascii=False, indent=1, allow_nan=False)
     return [
-        _write(folder / RESULTS, found + "\n"),
-        _write(folder / tables.NAME, tables.markdown(comparison)),
-        _write(folder / PAGE, "\n".join(page(comparison)) + "\n"),
+        write_whole(folder / RESULTS, found + "\n"),
+        write_whole(folder / tables.NAME, tables.markdown(comparison)),
+        write_whole(folder / PAGE, "\n".join(page(comparison)) + "\n"),
     ]
 
 
@@ -253,16 +253,3 @@ def _picture(comparison: Comparison, image: str) -> str:
     buffer = io.BytesIO()
     picture.save(buffer, "JPEG", quality=_QUALITY)
     return f'<img src="data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}" alt="{escape(image)}" loading="lazy">'
-
-
-def _write(path: Path, text: str) -> Path:
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(text.encode("utf-8", errors="backslashreplace"))
-        os.replace(partial, path)
-    except OSError as error:
-        with suppress(OSError):
-            partial.unlink()
-        raise BeholderError(f"{path} cannot be written ({error.strerror or error}): choose another place") from None
-    return path

@@ -18,6 +18,7 @@ from beholder.datasets.images import loose
 from beholder.datasets.table import some
 from beholder.errors import BeholderError
 from beholder.located import SkippedInput
+from beholder.whole_file import write_whole
 
 NAMES = {"AesP": "AesP", "AesE": "AesE", "AesA": "AesA1", "AesI": "AesI"}
 
@@ -43,14 +44,7 @@ def write_submission(answers: Mapping[str, Mapping[str, str]], folder: str | os.
         _complain(f"test_{NAMES[part]}.json in {folder}", part, wanted=wanted, given=given)
         content = {image: {f"{NAMES[part]}_response": given[image]} for image in wanted if image in given}
         file = folder / f"test_{NAMES[part]}.json"
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            temporary = file.with_name(f".{file.name}.part")
-            temporary.write_text(json.dumps(content, ensure_ascii=False, indent=1), encoding="utf-8", errors="replace")
-            os.replace(temporary, file)
-        except OSError as error:
-            raise BeholderError(f"{file} cannot be written ({error.strerror or error}): name another folder") from None
-        files.append(file)
+        files.append(write_whole(file, json.dumps(content, ensure_ascii=False, indent=1), advice="name another folder"))
     if not files:
         raise BeholderError(f"there are no answers to write to {folder}: ask a model first")
     return files

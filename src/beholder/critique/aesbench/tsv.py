@@ -24,6 +24,7 @@ from beholder.datasets.table import is_missing, some
 from beholder.errors import BeholderError
 from beholder.paths import cache_dir
 from beholder.photos import content_hash, kind_of
+from beholder.whole_file import replace_file
 
 MD5 = {"AesBench_VAL.tsv": "3edb0c319e9187aa0b97fe7a11700a8c", "AesBench_TEST.tsv": "58b1f7ba2cc32e1d68896d6ee716bbf8"}
 REFERENCE = 64  # characters: an image of no more than these is the index of another row, as in VLMEvalKit
@@ -185,10 +186,7 @@ def _kept(text: str, *, where: str) -> Path:
     file = cache_dir("aesbench", "images", name[:2], name + SUFFIXES[kind])
     try:
         if not file.is_file() or file.stat().st_size != len(data):
-            file.parent.mkdir(parents=True, exist_ok=True)
-            part = file.with_name(f".{file.name}.{os.getpid()}.part")
-            part.write_bytes(data)
-            os.replace(part, file)
+            replace_file(file, data)
     except OSError as error:
         raise BeholderError(f"images of {where} cannot be kept in {file.parent} ({error.strerror or error}): set BEHOLDER_CACHE") from None
     return file

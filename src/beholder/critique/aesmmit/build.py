@@ -28,6 +28,7 @@ from beholder.critique.aesmmit.writers import OneImage, QuestionWriter
 from beholder.errors import BeholderError
 from beholder.located import SHOWN, SkippedInput
 from beholder.photos import IMAGE_SUFFIXES, file_prefix, kind_of, why_no_image
+from beholder.whole_file import write_whole
 
 CHOOSE = "Answer with the letter of the right option."
 USELESS = 10  # images without a usable question, while there is none of any image, after which a writer is not asked further
@@ -314,9 +315,4 @@ def _latin(text: str) -> float:
 
 
 def _write(file: Path, text: str) -> None:
-    partial = file.with_name(f".{file.name}.partial")
-    try:
-        partial.write_text(text + "\n", encoding="utf-8", errors="replace")
-        os.replace(partial, file)
-    except OSError as error:
-        raise BeholderError(f"{file} cannot be written ({error.strerror or error}): make room, and give the same command again") from None
+    write_whole(file, text + "\n", advice="make room, and give the same command again")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-import os
+import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,6 +13,7 @@ from beholder import __version__
 from beholder.critique.tuning.data import Kept
 from beholder.critique.tuning.options import TuningOptions
 from beholder.critique.tuning.tiny import NAME
+from beholder.whole_file import replace_file
 
 SHOWN = 12  # points of the loss curve
 LICENCES = {"llava-hf/llava-1.5-7b-hf": "llama2", "llava-hf/llava-1.5-13b-hf": "llama2"}
@@ -21,12 +22,11 @@ COLUMNS = ("step", "loss", "learning_rate", "grad_norm")
 
 def write_losses(path: Path, history: Sequence[Mapping[str, Any]]) -> None:
     """A line for each step: mean cross-entropy of an answer's token (nats), learning rate, length of the gradient."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    with open(partial, "w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(history)
-    os.replace(partial, path)
+    lines = io.StringIO()
+    writer = csv.DictWriter(lines, COLUMNS, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(history)
+    replace_file(path, lines.getvalue().encode())
 
 
 def text(

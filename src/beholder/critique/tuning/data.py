@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +20,7 @@ from beholder.critique.tuning.conversation import Conversations
 from beholder.errors import BeholderError, UnreadableImage
 from beholder.located import SHOWN, SkippedInput
 from beholder.photos import read_photo
+from beholder.whole_file import replace_file
 
 Progress = Callable[[int, int, str], None]
 
@@ -86,9 +86,7 @@ def check_images(items: Sequence[Instruction], *, images: Path, kept: Path | Non
             if progress is not None:
                 progress(number, len(names), "looking at images")
     if kept is not None:
-        partial = kept.with_name(f".{kept.name}.{os.getpid()}.partial")
-        partial.write_text(json.dumps(found), encoding="utf-8")
-        os.replace(partial, kept)
+        replace_file(kept, json.dumps(found).encode())
     return {name: state[3] for name, state in found.items()}
 
 

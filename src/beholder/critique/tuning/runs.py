@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
@@ -14,6 +13,7 @@ from typing import Any
 from beholder.critique.tuning.options import FREE, TuningOptions
 from beholder.errors import BeholderError
 from beholder.locking import lock
+from beholder.whole_file import replace_file
 
 CHECKPOINTS, RUN, WHOLE, FINISHED = "checkpoints", "run.json", "complete", "tuned.json"
 LOCK = "lock"
@@ -89,10 +89,7 @@ def complete(out: Path, step: int) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(partial, path)
+    replace_file(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
 
 
 def _read(path: Path) -> dict[str, Any]:
