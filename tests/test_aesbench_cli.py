@@ -229,3 +229,24 @@ def test_a_random_llava_is_asked_and_scored(root, tmp_path):
 def test_it_is_reached_as_bench_aesbench():
     done = process("bench", "aesbench", "--help")
     assert done.returncode == 0 and "--judge" in done.stdout and "--answers" in done.stdout
+
+
+def test_a_part_is_never_written_as_files_to_send_in(root, tmp_path):
+    hidden = layout.write_official(tmp_path / "hidden", 3, answers="none")
+    with serving(looks) as server:
+        done = run("--root", root, "--model", server.name("good"), "--limit", 2, "--out", tmp_path / "out")
+        none = run("--root", hidden, "--model", server.name("good"), "--limit", 2, "--out", tmp_path / "none")
+    assert (tmp_path / "out" / "results.json").exists() and not (tmp_path / "out" / "submission").exists()
+    assert done.exit_code == none.exit_code == 0
+    assert "the answers are kept in" in none.stderr and not (tmp_path / "none" / "submission").exists()
+
+
+def test_the_report_is_there_even_if_nobody_reads_the_table(root, tmp_path, monkeypatch):
+    from beholder.cli import bench_aesbench
+
+    def closed(*_):
+        raise BrokenPipeError
+
+    monkeypatch.setattr(bench_aesbench, "_show", closed)
+    run("--root", root, "--answers", by_hand(root, tmp_path / "ours"), "--out", tmp_path / "out")
+    assert (tmp_path / "out" / "report.html").exists()

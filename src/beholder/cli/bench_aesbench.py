@@ -91,17 +91,18 @@ def bench_aesbench(
         said = "the right answers are not published and no judge is named, so nothing can be scored"
         if not names:
             raise BeholderError(f"{said}: put the answers beside the questions (result.json), or name a judge for AesI with --judge")
-        note(f"{said}: only the files for submission were written, to {folder / 'submission'}")
+        kept = f"the answers are kept in {folder}" if limit is not None else f"only the files for submission were written, to {folder / 'submission'}"
+        note(f"{said}: {kept}")
         return
     made = {"prompts": prompts, "max_tokens": max_tokens, "models": labels, "answers": {name: str(place) for name, place in elsewhere.items()}}
     result = compare.compare(benchmark, found, base=base or "", n_whole=len(whole.image_names), seed=seed, made=made)
+    written = report.write(result, folder) if folder is not None else []  # first: whoever reads the table may close the pipe
     if as_json:
         print_json(report.summary(result))
     else:
         _show(result, tables.overview(result), tables.remarks(result))
-    if folder is not None:
-        for path in report.write(result, folder):
-            note(f"wrote {path}")
+    for path in written:
+        note(f"wrote {path}")
 
 
 def _labels(names: Sequence[str]) -> dict[str, str]:
